@@ -1,0 +1,1 @@
+//! kitfox on async-io sockets.

@@ -1,0 +1,1 @@
+//! Exact figures of kitfox: instructions and allocations a message.

@@ -1,0 +1,1 @@
+//! The Kitsune2 wire: frames, preflight payloads, messages and peer URLs. No state, no allocation.

@@ -1,0 +1,1 @@
+//! Everything kitfox promises, tested through its public API.
