@@ -7,4 +7,18 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod config;
+pub mod connection;
+mod error;
+mod hash;
+mod peer;
+pub mod router;
+pub mod storage;
+mod time;
 pub mod wire;
+
+pub use config::{Config, Oversize, RouterLimits};
+pub use connection::Connection;
+pub use error::{ApiMisuse, CapacityError, ProtocolError};
+pub use peer::{MAX_PEER_ID_BYTES, Peer, PeerId};
+pub use time::Instant;

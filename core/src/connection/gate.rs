@@ -1,0 +1,201 @@
+//! What is asked of the outside, and where a connection stands.
+
+use core::time::Duration;
+
+use super::CloseReason;
+use crate::peer::Peer;
+use crate::time::Instant;
+use crate::wire::PeerUrl;
+
+/// Names one question of one connection. Each is answered at most once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct QuestionId(pub(super) u32);
+
+/// What the core cannot decide. While a question is open its connection reads nothing; if it is not answered in
+/// time, the connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Question<'a> {
+    /// May this peer connect? Kitsune2's `peer_connect`: ask [`peer_connect_targets`] in their order until one
+    /// refuses.
+    ///
+    /// [`peer_connect_targets`]: crate::router::Directory::peer_connect_targets
+    AdmitPeer {
+        /// The peer that was dialled, or that sent a valid preflight.
+        peer: Peer<'a>,
+    },
+    /// Has any space a local agent? Asked only while a space is registered: ask [`local_agents_targets`] until one
+    /// says yes.
+    ///
+    /// [`local_agents_targets`]: crate::router::Directory::local_agents_targets
+    HasLocalAgents,
+    /// What shall our preflight say? Kitsune2's `preflight_gather_outgoing`. Answered with [`Answer::Preflight`].
+    GatherPreflight {
+        /// The peer that it goes to.
+        peer: Peer<'a>,
+    },
+    /// Is this preflight valid? Kitsune2's `preflight_validate_incoming`. Also asked about a PREFLIGHT message on an
+    /// open connection.
+    ValidatePreflight {
+        /// The peer that it came from.
+        peer: Peer<'a>,
+        /// The space that it names, which Kitsune2 ignores; reserved for a preflight of one space.
+        space: Option<&'a [u8]>,
+        /// The preflight data.
+        data: &'a [u8],
+    },
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Answer<'a> {
+    /// Yes; to every question but [`Question::GatherPreflight`].
+    Accept,
+    /// No; to every question. The connection is closed.
+    Refuse,
+    /// Our preflight; only to [`Question::GatherPreflight`].
+    Preflight {
+        /// The URL under which this peer is to know us. It ends in our peer id.
+        own_url: PeerUrl<'a>,
+        /// The preflight data.
+        data: &'a [u8],
+    },
+}
+
+/// Where a connection stands. A dialler goes Admit, LocalAgents, Gather, AwaitPreflight, Validate, Open; an acceptor
+/// AwaitPreflight, Validate, Admit, LocalAgents, Gather, AwaitConfirm, Open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Asks whether the peer may connect.
+    Admit,
+    /// Asks for local agents, if a space is registered.
+    LocalAgents,
+    /// Asks for our preflight.
+    Gather,
+    /// Waits for the peer's preflight.
+    AwaitPreflight,
+    /// Asks whether the peer's preflight is valid.
+    Validate,
+    /// Waits for the dialler's confirm: its first data frame.
+    AwaitConfirm,
+    /// Messages flow.
+    Open,
+    /// Asks whether a preflight on the open connection is valid.
+    Revalidate,
+    /// Closed, and the driver was not told yet.
+    Closing(CloseReason),
+    /// Closed.
+    Closed(CloseReason),
+}
+
+/// Which end of the connection this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// This end opened it.
+    Dialler,
+    /// The peer opened it.
+    Acceptor,
+}
+
+/// Where a connection stands, which question is open, and until when.
+#[derive(Debug)]
+pub(super) struct Gate {
+    pub(super) role: Role,
+    stage: Stage,
+    /// The question that waits for an answer. Invariant: `None` in the stages that ask none.
+    question: Option<QuestionId>,
+    next_question: u32,
+    /// The gate has opened and the driver was not told yet.
+    announce: bool,
+    /// Until when the gate must be open; afterwards, until when the open question must be answered.
+    deadline: Option<Instant>,
+    timeout: Duration,
+}
+
+impl Gate {
+    pub(super) fn new(now: Instant, role: Role, timeout: Duration) -> Self {
+        let stage = match role {
+            Role::Dialler => Stage::Admit,
+            Role::Acceptor => Stage::AwaitPreflight,
+        };
+        Self {
+            role,
+            stage,
+            question: None,
+            next_question: 0,
+            announce: false,
+            deadline: Some(now + timeout),
+            timeout,
+        }
+    }
+
+    #[inline]
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(super) fn question(&self) -> Option<QuestionId> {
+        self.question
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    /// Whether messages flow and there is nothing to say before them.
+    #[inline]
+    pub(super) fn is_clear(&self) -> bool {
+        self.stage == Stage::Open && !self.announce
+    }
+
+    /// Whether the driver is to be told now that the gate is open.
+    pub(super) fn take_announcement(&mut self) -> bool {
+        core::mem::take(&mut self.announce)
+    }
+
+    /// Opens a question. On an open connection its deadline starts now; before, the gate's own covers it.
+    pub(super) fn ask(&mut self, now: Instant, stage: Stage) -> QuestionId {
+        let id = QuestionId(self.next_question);
+        self.next_question = self.next_question.wrapping_add(1);
+        self.stage = stage;
+        self.question = Some(id);
+        self.deadline.get_or_insert(now + self.timeout);
+        id
+    }
+
+    /// The open question is answered, or none was needed: on to the next stage.
+    pub(super) fn proceed(&mut self, stage: Stage) {
+        let was_open = self.stage == Stage::Revalidate;
+        self.question = None;
+        self.stage = stage;
+        if stage == Stage::Open {
+            self.announce = !was_open;
+            self.deadline = None;
+        }
+    }
+
+    /// The first reason counts.
+    pub(super) fn close(&mut self, reason: CloseReason) {
+        if self.close_reason().is_none() {
+            self.stage = Stage::Closing(reason);
+            self.question = None;
+            self.announce = false;
+            self.deadline = None;
+        }
+    }
+
+    /// Closes where the driver is told at once.
+    pub(super) fn close_told(&mut self, reason: CloseReason) {
+        self.close(reason);
+        self.stage = Stage::Closed(reason);
+    }
+
+    pub(super) fn close_reason(&self) -> Option<CloseReason> {
+        match self.stage {
+            Stage::Closing(reason) | Stage::Closed(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}

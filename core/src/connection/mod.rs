@@ -1,0 +1,122 @@
+//! One connection: receive half, transmit half, and both as one value.
+
+mod channel;
+mod close;
+mod deframer;
+mod frames;
+mod gate;
+mod rx;
+mod tx;
+mod whole;
+
+pub use channel::{Channel, Opened, Opener, Plain, Sealer};
+pub use close::{CloseReason, Refusal, Timeout};
+pub use frames::Frames;
+pub use gate::{Answer, Question, QuestionId, Role};
+pub use rx::{Rx, RxCounts};
+pub use tx::{PushError, Tx, TxCounts};
+pub use whole::{Actions, Connection, Input, SendError};
+
+use core::fmt;
+
+use crate::peer::Peer;
+use crate::router::{DropReason, ModuleKey, SpaceKey};
+use crate::wire::ModuleName;
+
+/// What the driver of a connection is to do, or to know.
+///
+/// What is borrowed here lies in the frame that it came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action<'a> {
+    /// Ask the application. The connection reads nothing until it has an answer.
+    Ask {
+        /// Names the question in the answer.
+        id: QuestionId,
+        /// What to ask.
+        question: Question<'a>,
+    },
+    /// The gate is open: both preflights are accepted, and messages flow in both directions.
+    Opened {
+        /// Who the peer says it is.
+        peer: Peer<'a>,
+    },
+    /// Give a message to a space's handler. If it refuses, close with [`Refusal::Handler`].
+    Notify {
+        /// The registered space.
+        to: SpaceKey,
+        /// Its id.
+        space: &'a [u8],
+        /// The payload.
+        data: &'a [u8],
+        /// Bytes of the frame, header included.
+        wire_bytes: usize,
+    },
+    /// Give a message to a module's handler. If it refuses, close with [`Refusal::Handler`].
+    Module {
+        /// The registered module.
+        to: ModuleKey,
+        /// The id of its space.
+        space: &'a [u8],
+        /// Its name.
+        module: ModuleName<'a>,
+        /// The payload.
+        data: &'a [u8],
+        /// Bytes of the frame, header included.
+        wire_bytes: usize,
+    },
+    /// A frame goes nowhere; the connection stays. Where messages of one peer are to be limited in rate, this is
+    /// where to count. [`DropReason::Blocked`] is to be added to the
+    /// [`BlockedCounts`](crate::router::BlockedCounts).
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// The space that it names, if it names one.
+        space: &'a [u8],
+        /// Bytes of the frame, header included.
+        wire_bytes: u64,
+    },
+    /// The connection is closed: write what is left to write, and close the socket. The last action.
+    Closed {
+        /// Why.
+        reason: CloseReason,
+        /// The peer's own words, if it said any. Not to be trusted as text.
+        message: &'a [u8],
+    },
+}
+
+/// What a connection wants from the one who drives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wants {
+    /// More bytes of the peer, or the next timeout.
+    Bytes,
+    /// The answer to the open question, or the next timeout.
+    Answer,
+    /// Nothing: it is closed.
+    Nothing,
+}
+
+/// Why a URL cannot be dialled. The caller's fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NotDialable {
+    /// It has no peer id, or one that is longer than 64 bytes.
+    NoPeerId,
+    /// Its port is 0, which stands for "cannot be dialled".
+    PortZero,
+    /// It is longer than the storage can hold.
+    TooLong,
+}
+
+impl fmt::Display for NotDialable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPeerId => "the URL has no peer id",
+            Self::PortZero => "port 0 cannot be dialled",
+            Self::TooLong => "the URL is too long",
+        })
+    }
+}
+
+impl core::error::Error for NotDialable {}

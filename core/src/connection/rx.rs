@@ -1,0 +1,331 @@
+//! The receive half of a connection: channel, deframer, gate, routing.
+
+use core::ops::Range;
+
+use super::channel::{Channel, Opener, Plain};
+use super::deframer::{Bounds, Deframer};
+use super::gate::{Answer, Gate, QuestionId, Role, Stage};
+use super::tx::{PushError, Tx};
+use super::{CloseReason, Frames, NotDialable, Refusal, Timeout};
+use crate::config::{Config, Oversize};
+use crate::error::{ApiMisuse, CapacityError, ProtocolError};
+use crate::peer::{Peer, PeerId};
+use crate::router::DropReason;
+use crate::storage::{Buffer, Owned, Storage};
+use crate::time::{Instant, earliest};
+use crate::wire::{Kind, Message, PeerUrl, PreflightPayload};
+
+/// The receive half of a connection: it takes the socket's bytes and gives [`Action`]s.
+///
+/// # Driving it
+///
+/// An [`Rx`] belongs to the one task that reads the socket; it needs no lock. The task does this, for ever:
+///
+/// 1. [`read`](Self::read) with the bytes it has (none at first: a dialler has something to ask before any arrive),
+///    then [`Frames::next`] until it gives `None`.
+/// 2. It carries out each action. Between two of them it may await. An [`Action::Ask`] is answered with
+///    [`answer`](Self::answer), now or later, from this task.
+/// 3. [`Frames::finish`] tells how many bytes were taken, and what the connection wants. The bytes that were not taken
+///    come first in the next `read`, unchanged. Not calling `next` any more is how to be slow: what is not read stays
+///    in the socket, and the peer is stopped.
+/// 4. [`Wants::Answer`](super::Wants::Answer): nothing is read before the answer is given.
+///    [`Wants::Bytes`](super::Wants::Bytes): wait for the socket or for [`poll_timeout`](Self::poll_timeout), then call
+///    [`handle_timeout`](Self::handle_timeout) or start over. [`Wants::Nothing`](super::Wants::Nothing): the
+///    connection is closed; write what [`Tx`] holds, within a limit of time, and close the socket.
+///
+/// At the end of the stream the task calls [`end`](Self::end), and `read` without bytes once more.
+///
+/// [`Connection`](super::Connection) does this for those who want one value.
+#[derive(Debug)]
+pub struct Rx<S: Storage, C: Channel = Plain> {
+    pub(super) opener: C::Opener,
+    pub(super) deframer: Deframer<S::RxBuffer>,
+    pub(super) remembered: Remembered,
+    pub(super) gate: Gate,
+    /// Whom we dialled, and from the preflight on who the peer says it is.
+    pub(super) peer: Option<Identity<S>>,
+    /// When the frame buffer may give memory back.
+    pub(super) relax_at: Option<Instant>,
+    pub(super) counts: RxCounts,
+    pub(super) config: Config,
+}
+
+/// What was received on a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RxCounts {
+    /// NOTIFY and MODULE messages that reached a handler.
+    pub messages: u64,
+    /// Bytes of their frames, headers included.
+    pub bytes: u64,
+    /// Empty data frames: confirms and probes.
+    pub empty_frames: u64,
+    dropped: [u64; DropReason::COUNT],
+}
+
+impl RxCounts {
+    /// Frames that went nowhere, for this reason.
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+
+    #[inline]
+    pub(super) fn count_message(&mut self, wire_bytes: usize) {
+        self.messages += 1;
+        self.bytes += wire_bytes as u64;
+    }
+
+    #[inline]
+    pub(super) fn count_drop(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+}
+
+/// A peer's URL and the id it ends in.
+#[derive(Debug)]
+pub(super) struct Identity<S: Storage> {
+    pub(super) url: S::Url,
+    pub(super) id: PeerId,
+}
+
+impl<S: Storage> Identity<S> {
+    /// `None` if the URL has no id that can be one.
+    fn id_of(url: PeerUrl<'_>) -> Option<PeerId> {
+        url.peer_id().and_then(PeerId::new)
+    }
+
+    pub(super) fn as_peer(&self) -> Peer<'_> {
+        Peer::new(self.url.as_ref(), Some(&self.id))
+    }
+}
+
+/// What an earlier read left behind of an opened record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Remembered {
+    /// The next bytes begin with so many of plaintext...
+    pub(super) plain: usize,
+    /// ...and then so many that belong to their record.
+    pub(super) trailer: usize,
+    /// Plaintext in the opener's stage that was not read. Invariant: empty unless `plain` and `trailer` are zero.
+    pub(super) staged: Range<usize>,
+}
+
+impl Remembered {
+    pub(super) fn is_nothing(&self) -> bool {
+        self.plain == 0 && self.trailer == 0 && self.staged.is_empty()
+    }
+}
+
+impl<S: Storage, C: Channel> Rx<S, C> {
+    /// The receive half of a connection that this end opened to `peer`.
+    ///
+    /// # Errors
+    /// [`NotDialable`] if the URL has no peer id or its port is 0, or if the storage cannot hold it.
+    pub fn dial(
+        now: Instant,
+        config: &Config,
+        opener: C::Opener,
+        peer: PeerUrl<'_>,
+    ) -> Result<Self, NotDialable> {
+        let id = Identity::<S>::id_of(peer).ok_or(NotDialable::NoPeerId)?;
+        if peer.port() == 0 {
+            return Err(NotDialable::PortZero);
+        }
+        let url = S::Url::copy_from(peer.as_str()).ok_or(NotDialable::TooLong)?;
+        Ok(Self::new(now, config, opener, Role::Dialler, Some(Identity { url, id })))
+    }
+
+    /// The receive half of a connection that the peer opened.
+    pub fn accept(now: Instant, config: &Config, opener: C::Opener) -> Self {
+        Self::new(now, config, opener, Role::Acceptor, None)
+    }
+
+    fn new(now: Instant, config: &Config, opener: C::Opener, role: Role, peer: Option<Identity<S>>) -> Self {
+        Self {
+            opener,
+            deframer: Deframer::new(config),
+            remembered: Remembered::default(),
+            gate: Gate::new(now, role, config.preflight_timeout),
+            peer,
+            relax_at: None,
+            counts: RxCounts::default(),
+            config: *config,
+        }
+    }
+
+    /// Shows the core what has arrived: first the bytes that the last read did not take, then new ones. The cursor
+    /// gives what is to be done about them.
+    #[inline]
+    pub fn read<'r, 'i>(&'r mut self, now: Instant, bytes: &'i mut [u8]) -> Frames<'r, 'i, S, C> {
+        Frames::new(self, now, bytes)
+    }
+
+    /// Answers the question that is open. What follows from it comes out of the next [`read`](Self::read).
+    ///
+    /// # Errors
+    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer. Nothing has changed then.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        tx: &mut Tx<S, C>,
+        id: QuestionId,
+        answer: Answer<'_>,
+    ) -> Result<(), ApiMisuse> {
+        if self.gate.question() != Some(id) {
+            return Err(ApiMisuse::NoSuchQuestion);
+        }
+        let verdict = match (self.gate.stage(), answer) {
+            (Stage::Gather, Answer::Preflight { own_url, data }) => self.offer(now, tx, own_url, data),
+            (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. }) => {
+                return Err(ApiMisuse::WrongAnswer);
+            }
+            (Stage::Admit, Answer::Accept) => Ok(Stage::LocalAgents),
+            (Stage::LocalAgents, Answer::Accept) => Ok(Stage::Gather),
+            (Stage::Validate, Answer::Accept) => match self.gate.role {
+                Role::Acceptor => Ok(Stage::Admit),
+                // The dialler's third leg: now the acceptor knows that its preflight was accepted.
+                Role::Dialler => tx.push_empty(now).map(|()| Stage::Open).map_err(no_room),
+            },
+            (_, Answer::Accept) => Ok(Stage::Open),
+            (stage, Answer::Refuse) => Err(CloseReason::Refused(match stage {
+                Stage::Admit => Refusal::Admission,
+                Stage::LocalAgents => Refusal::NoLocalAgents,
+                Stage::Gather => Refusal::Gather,
+                _ => Refusal::Preflight,
+            })),
+        };
+        match verdict {
+            Ok(stage) => self.gate.proceed(stage),
+            Err(reason) => self.gate.close(reason),
+        }
+        Ok(())
+    }
+
+    /// Writes our preflight. A dialler then waits for the peer's, an acceptor for the dialler's confirm.
+    fn offer(
+        &self,
+        now: Instant,
+        tx: &mut Tx<S, C>,
+        own_url: PeerUrl<'_>,
+        data: &[u8],
+    ) -> Result<Stage, CloseReason> {
+        if self.peer.as_ref().is_some_and(|peer| Identity::<S>::id_of(own_url) == Some(peer.id)) {
+            return Err(CloseReason::Protocol(ProtocolError::OurOwnId));
+        }
+        tx.push_preflight(now, own_url, data).map_err(no_room)?;
+        Ok(match self.gate.role {
+            Role::Dialler => Stage::AwaitPreflight,
+            Role::Acceptor => Stage::AwaitConfirm,
+        })
+    }
+
+    /// The stream has ended: nothing more will arrive.
+    pub fn end(&mut self) {
+        let whole_record = self.remembered.is_nothing() && self.opener.end().is_ok();
+        let reason = if whole_record && self.deframer.deadline().is_none() {
+            CloseReason::Ended
+        } else {
+            CloseReason::Protocol(ProtocolError::EndInsideFrame)
+        };
+        self.close(reason);
+    }
+
+    /// Closes the connection: nothing that has arrived is delivered any more. The next [`read`](Self::read) gives
+    /// [`Action::Closed`]. The first reason counts.
+    pub fn close(&mut self, reason: CloseReason) {
+        self.gate.close(reason);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. A peek.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.close_reason().is_some() {
+            return None;
+        }
+        earliest(earliest(self.gate.deadline(), self.frame_deadline()), self.relax_at)
+    }
+
+    /// Looks at the time; what follows from it comes out of the next [`read`](Self::read). Calling it too early does
+    /// nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.relax_at.is_some_and(|at| at <= now) {
+            let more = self.deframer.buffer_mut().relax();
+            self.relax_at = more.then(|| now + self.config.relax_interval);
+        }
+        if self.gate.deadline().is_some_and(|at| at <= now) {
+            let open = self.gate.stage() == Stage::Revalidate;
+            self.close(CloseReason::Timeout(if open { Timeout::Answer } else { Timeout::Preflight }));
+        } else if self.frame_deadline().is_some_and(|at| at <= now) {
+            self.close(CloseReason::Timeout(Timeout::Frame));
+        }
+    }
+
+    /// While a question is open nothing is read, so that a frame cannot go on.
+    fn frame_deadline(&self) -> Option<Instant> {
+        self.deframer.deadline().filter(|_| self.gate.question().is_none())
+    }
+
+    /// Who is at the other end: whom we dialled, and from its preflight on who it says it is.
+    pub fn peer(&self) -> Option<Peer<'_>> {
+        self.peer.as_ref().map(Identity::as_peer)
+    }
+
+    /// Which end this is.
+    pub fn role(&self) -> Role {
+        self.gate.role
+    }
+
+    /// Whether the gate is open: both preflights are accepted, and messages flow.
+    pub fn is_open(&self) -> bool {
+        matches!(self.gate.stage(), Stage::Open | Stage::Revalidate)
+    }
+
+    /// Why the connection is closed, if it is.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.gate.close_reason()
+    }
+
+    /// What was received so far.
+    pub fn counts(&self) -> RxCounts {
+        self.counts
+    }
+
+    /// Bytes of memory that the frame buffer owns.
+    pub fn memory(&self) -> usize {
+        self.deframer.buffer().capacity()
+    }
+
+    /// Which frames are taken in this stage.
+    #[inline]
+    pub(super) fn bounds(&self) -> Bounds {
+        let Config { max_frame_bytes, oversize, .. } = self.config;
+        match self.gate.stage() {
+            Stage::Open | Stage::AwaitConfirm => Bounds { preflight: false, max_frame_bytes, oversize },
+            _ => Bounds {
+                preflight: true,
+                max_frame_bytes: self.config.preflight_bound(),
+                oversize: Oversize::Close,
+            },
+        }
+    }
+
+    /// Reads the payload of the peer's preflight frame: who it says it is, and where its PREFLIGHT message begins.
+    pub(super) fn read_preflight(&self, payload: &[u8]) -> Result<(Identity<S>, usize), CloseReason> {
+        let PreflightPayload { url, message } =
+            PreflightPayload::decode(payload, &self.config.url).map_err(ProtocolError::Preflight)?;
+        let id = Identity::<S>::id_of(url).ok_or(ProtocolError::UrlWithoutId)?;
+        if self.peer.as_ref().is_some_and(|dialled| dialled.id != id) {
+            return Err(ProtocolError::WrongPeer.into());
+        }
+        let url = S::Url::copy_from(url.as_str()).ok_or(CloseReason::Capacity(CapacityError::TooLong))?;
+        let start = payload.len() - message.len();
+        match Message::decode(message).map_err(ProtocolError::Message)?.kind() {
+            Kind::Preflight => Ok((Identity { url, id }, start)),
+            _ => Err(ProtocolError::NotPreflight.into()),
+        }
+    }
+}
+
+/// A frame of the gate's own found no place in the transmit queue.
+fn no_room(_: PushError) -> CloseReason {
+    CloseReason::Capacity(CapacityError::TxQueue)
+}

@@ -1,0 +1,327 @@
+//! The transmit half of a connection.
+
+use core::fmt;
+
+#[cfg(feature = "alloc")]
+use bytes::Bytes;
+
+use super::CloseReason;
+use super::channel::{Channel, Plain, Sealer};
+use crate::config::Config;
+#[cfg(feature = "alloc")]
+use crate::storage::Heap;
+use crate::storage::{Storage, TxQueue};
+use crate::time::{Instant, earliest};
+use crate::wire::{
+    EMPTY_DATA_FRAME, FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, URL_LEN_BYTES,
+};
+
+/// How many pieces [`Tx::transmit_slices`] shows at most.
+const MAX_PIECES: usize = 16;
+
+/// The transmit half of a connection: a bounded queue of frames, written as the socket has room for them.
+///
+/// Frames that are queued together are written together. There are two ways to pull: [`transmit`](Self::transmit)
+/// copies into the caller's buffer, and what it returned is gone; [`transmit_slices`](Self::transmit_slices) shows
+/// pieces for a vectored write, and what the socket took is gone.
+#[derive(Debug)]
+pub struct Tx<S: Storage, C: Channel = Plain> {
+    queue: S::TxQueue,
+    sealer: C::Sealer,
+    max_frame_bytes: usize,
+    tx_timeout: core::time::Duration,
+    relax_interval: core::time::Duration,
+    /// Since when bytes have been waiting without one being written. `None` if and only if nothing waits.
+    waiting_since: Option<Instant>,
+    /// When the queue may give memory back.
+    relax_at: Option<Instant>,
+    counts: TxCounts,
+}
+
+/// What has been queued on a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TxCounts {
+    /// NOTIFY and MODULE messages.
+    pub messages: u64,
+    /// Bytes of their frames, headers included.
+    pub bytes: u64,
+}
+
+/// Why a message was not queued. It is still the caller's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PushError {
+    /// The queue has no room for it now. There will be when the peer has taken what is queued.
+    Backpressure,
+    /// Its frame is longer than a frame may be, or than the whole queue: there will never be room.
+    TooLarge,
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Backpressure => "the transmit queue is full",
+            Self::TooLarge => "the message is too large",
+        })
+    }
+}
+
+impl core::error::Error for PushError {}
+
+impl<S: Storage, C: Channel> Tx<S, C> {
+    /// An empty queue in front of the transmit half of a channel.
+    pub fn new(config: &Config, sealer: C::Sealer) -> Self {
+        Self {
+            queue: S::TxQueue::with_limits(config.tx_queue),
+            sealer,
+            max_frame_bytes: config.max_frame_bytes,
+            tx_timeout: config.tx_timeout,
+            relax_interval: config.relax_interval,
+            waiting_since: None,
+            relax_at: None,
+            counts: TxCounts::default(),
+        }
+    }
+
+    /// Queues a message, encoded into the queue.
+    ///
+    /// # Errors
+    /// See [`PushError`]. Nothing has changed then, and the message is still the caller's.
+    #[inline]
+    pub fn push(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PushError> {
+        let payload = message.encoded_len();
+        let header = self.header(FrameType::Data, payload)?;
+        let room = self.reserve(HEADER_BYTES + payload)?;
+        if let Some((header_out, rest)) = room.split_first_chunk_mut() {
+            *header_out = header.encode();
+            let written = message.encode(rest);
+            debug_assert_eq!(written.ok(), Some(payload), "reserved what encoded_len asks for");
+        }
+        self.queued(now, payload);
+        Ok(())
+    }
+
+    /// Queues our preflight.
+    pub(super) fn push_preflight(
+        &mut self,
+        now: Instant,
+        own_url: PeerUrl<'_>,
+        data: &[u8],
+    ) -> Result<(), PushError> {
+        let message = Message::preflight(data);
+        let url = own_url.as_str().as_bytes();
+        let payload = URL_LEN_BYTES + url.len() + message.encoded_len();
+        let header = self.header(FrameType::Preflight, payload)?;
+        let room = self.reserve(HEADER_BYTES + payload)?;
+        if let Some((header_out, rest)) = room.split_first_chunk_mut() {
+            *header_out = header.encode();
+            let front = PreflightPayload { url: own_url, message: &[] }.encode(rest);
+            debug_assert_eq!(front, Some(URL_LEN_BYTES + url.len()));
+            let written = message.encode(&mut rest[URL_LEN_BYTES + url.len()..]);
+            debug_assert!(written.is_ok());
+        }
+        self.waiting(now);
+        Ok(())
+    }
+
+    /// Queues the empty data frame: the dialler's confirm, or a probe on an idle connection.
+    ///
+    /// # Errors
+    /// [`PushError::Backpressure`] if there is no room for five bytes.
+    pub fn push_empty(&mut self, now: Instant) -> Result<(), PushError> {
+        self.reserve(HEADER_BYTES)?.copy_from_slice(&EMPTY_DATA_FRAME);
+        self.waiting(now);
+        Ok(())
+    }
+
+    /// Queues a DISCONNECT with a reason of the caller's choice, as the last thing that the peer hears.
+    ///
+    /// # Errors
+    /// See [`PushError`]: then the peer sees the end of the stream without a reason.
+    pub fn push_disconnect(&mut self, now: Instant, reason: &[u8]) -> Result<(), PushError> {
+        let counts = self.counts;
+        let pushed = self.push(now, &Message::disconnect(reason));
+        self.counts = counts;
+        pushed
+    }
+
+    /// Queues what the peer is told about `reason`, if it is told anything and there is room for it. For the driver of
+    /// a [`Rx`](super::Rx), before it writes what is left and closes the socket.
+    pub fn push_farewell(&mut self, now: Instant, reason: CloseReason) {
+        if let Some(farewell) = reason.farewell() {
+            // Without room the peer sees the end of the stream instead, which says enough.
+            let _ = self.push_disconnect(now, farewell);
+        }
+    }
+
+    /// Bytes that wait to be written, as far as they are queued or sealed.
+    #[inline]
+    pub fn pending(&self) -> usize {
+        self.queue.len() + self.sealer.sealed_len()
+    }
+
+    /// Bytes of memory that the queue owns.
+    pub fn memory(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// What has been queued so far.
+    pub fn counts(&self) -> TxCounts {
+        self.counts
+    }
+
+    /// Copies bytes for the socket into `out` and returns how many. They are gone from the queue.
+    pub fn transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        let mut filled = 0;
+        while filled < out.len() {
+            let mut pieces = [&[][..]; 1];
+            let piece = match self.sealer.peek(&mut self.queue, &mut pieces) {
+                0 => break,
+                _ => pieces[0],
+            };
+            let len = piece.len().min(out.len() - filled);
+            out[filled..filled + len].copy_from_slice(&piece[..len]);
+            self.sealer.written(&mut self.queue, len);
+            filled += len;
+        }
+        self.wrote(now, filled);
+        filled
+    }
+
+    /// Shows the bytes for the socket as pieces, for a vectored write; `write` returns how many of them the socket
+    /// took, and those are gone from the queue. It is not called when there is nothing to write.
+    ///
+    /// # Errors
+    /// Whatever `write` returns; nothing has changed then.
+    pub fn transmit_slices<E>(
+        &mut self,
+        now: Instant,
+        write: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let mut pieces = [&[][..]; MAX_PIECES];
+        let count = self.sealer.peek(&mut self.queue, &mut pieces);
+        if count == 0 {
+            return Ok(0);
+        }
+        let len = write(&pieces[..count])?;
+        self.sealer.written(&mut self.queue, len);
+        self.wrote(now, len);
+        Ok(len)
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        earliest(self.stale_at(), self.relax_at)
+    }
+
+    /// Looks at the time. Returns `false` if the connection is stale: bytes have been waiting for the configured time
+    /// and the peer took none. Calling it too early does nothing.
+    #[must_use]
+    pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        if self.relax_at.is_some_and(|at| at <= now) {
+            self.relax_at = self.queue.relax().then(|| now + self.relax_interval);
+        }
+        self.stale_at().is_none_or(|at| now < at)
+    }
+
+    fn stale_at(&self) -> Option<Instant> {
+        self.waiting_since.map(|since| since + self.tx_timeout)
+    }
+
+    #[inline]
+    fn header(&self, ty: FrameType, payload: usize) -> Result<FrameHeader, PushError> {
+        FrameHeader::new(ty, payload, self.max_frame_bytes.min(self.queue.limit()))
+            .map_err(|_| PushError::TooLarge)
+    }
+
+    #[inline]
+    fn reserve(&mut self, len: usize) -> Result<&mut [u8], PushError> {
+        self.queue.reserve(len).ok_or(PushError::Backpressure)
+    }
+
+    #[inline]
+    fn queued(&mut self, now: Instant, payload: usize) {
+        self.counts.messages += 1;
+        self.counts.bytes += (HEADER_BYTES + payload) as u64;
+        self.waiting(now);
+    }
+
+    #[inline]
+    fn waiting(&mut self, now: Instant) {
+        if self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+            if S::TxQueue::GIVES_BACK && self.relax_at.is_none() {
+                self.relax_at = Some(now + self.relax_interval);
+            }
+        }
+    }
+
+    fn wrote(&mut self, now: Instant, len: usize) {
+        if self.pending() == 0 {
+            self.waiting_since = None;
+        } else if len > 0 {
+            self.waiting_since = Some(now);
+        }
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<C: Channel> Tx<Heap, C> {
+    /// Below this payload a copy is cheaper than a piece of its own in every write, in bytes.
+    const SHARE_FROM: usize = 2048;
+
+    /// Queues a message without copying its payload: `routing` is the message but for its payload, which is `data`
+    /// whatever `routing` holds there. Short payloads are copied all the same.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use kitfox_core::connection::{Plain, Tx};
+    /// use kitfox_core::storage::Heap;
+    /// use kitfox_core::wire::Message;
+    /// use kitfox_core::{Config, Instant};
+    ///
+    /// let mut tx = Tx::<Heap>::new(&Config::HOST, Plain::default());
+    /// let photo = Bytes::from(vec![7; 100_000]);
+    /// tx.push_shared(Instant::ZERO, &Message::module(b"garden", "photos", &[]), photo).unwrap();
+    /// assert!(tx.pending() > 100_000 && tx.memory() < 1_000);
+    /// ```
+    ///
+    /// # Errors
+    /// Hands the payload back; see [`PushError`].
+    pub fn push_shared(
+        &mut self,
+        now: Instant,
+        routing: &Message<'_>,
+        data: Bytes,
+    ) -> Result<(), (PushError, Bytes)> {
+        let message = Message { data: &data, ..*routing };
+        if data.len() < Self::SHARE_FROM {
+            return self.push(now, &message).map_err(|error| (error, data));
+        }
+        let payload = message.encoded_len();
+        let header = match self.header(FrameType::Data, payload) {
+            Ok(header) => header,
+            Err(error) => return Err((error, data)),
+        };
+        if HEADER_BYTES + payload > self.queue.limit() - self.queue.len() {
+            return Err((PushError::Backpressure, data));
+        }
+        let (head, tail) = (message.head_len(), message.tail_len());
+        if let Some((header_out, rest)) =
+            self.queue.reserve(HEADER_BYTES + head).and_then(<[u8]>::split_first_chunk_mut)
+        {
+            *header_out = header.encode();
+            let written = message.encode_head(rest);
+            debug_assert!(written.is_ok());
+        }
+        let pushed = self.queue.push_shared(data.clone());
+        debug_assert!(pushed.is_ok(), "room was checked");
+        if let Some(rest) = self.queue.reserve(tail) {
+            let written = message.encode_tail(rest);
+            debug_assert!(written.is_ok());
+        }
+        self.queued(now, payload);
+        Ok(())
+    }
+}

@@ -1,0 +1,157 @@
+//! Who a peer is: its id, in every spelling, and the URL under which it is known.
+
+use core::fmt;
+
+/// Longest text of a peer id, in bytes. Source: 64 hex digits of an Ed25519 key are the longest standard spelling.
+pub const MAX_PEER_ID_BYTES: usize = 64;
+
+/// Bytes of a public key.
+const KEY_BYTES: usize = 32;
+
+/// A peer id that compares equal in every spelling.
+///
+/// 64 hex digits in any case and 52 characters of unpadded base32 in any case name a public key of 32 bytes; every
+/// other text of 1 to [`MAX_PEER_ID_BYTES`] bytes stands for itself. Kitsune2 treats the spellings of one key as
+/// different peers, which lets a blocked peer back in under another one.
+///
+/// Ids are ordered by their raw bytes, keys before texts.
+///
+/// ```
+/// use kitfox_core::PeerId;
+///
+/// let hex = PeerId::new("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad").unwrap();
+/// let upper = PeerId::new("BA7816BF8F01CFEA414140DE5DAE2223B00361A396177A9CB410FF61F20015AD").unwrap();
+/// let base32 = PeerId::new("xj4bnp4pahh6uqkbidpf3lrceoyagyndsylxvhfucd7wd4qacwwq").unwrap();
+/// assert!(hex == upper && hex == base32);
+/// assert_ne!(PeerId::new("alice"), PeerId::new("Alice"));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerId {
+    form: Form,
+    /// Invariant: bytes behind the id's own are zero.
+    bytes: [u8; MAX_PEER_ID_BYTES],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Form {
+    Key,
+    Text(u8),
+}
+
+impl PeerId {
+    /// The id that `text`, the last segment of a peer URL, names; `None` if it is empty or too long.
+    pub fn new(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if let Some(key) = decode_hex(text).or_else(|| decode_base32(text)) {
+            return Some(Self::from_key(key));
+        }
+        let mut bytes = [0; MAX_PEER_ID_BYTES];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        match text.len() {
+            0 => None,
+            len => Some(Self { form: Form::Text(u8::try_from(len).ok()?), bytes }),
+        }
+    }
+
+    /// The id of a public key.
+    pub fn from_key(key: [u8; KEY_BYTES]) -> Self {
+        let mut bytes = [0; MAX_PEER_ID_BYTES];
+        bytes[..KEY_BYTES].copy_from_slice(&key);
+        Self { form: Form::Key, bytes }
+    }
+
+    /// The public key, if the id is the text of one.
+    pub fn key(&self) -> Option<&[u8; KEY_BYTES]> {
+        match self.form {
+            Form::Key => self.bytes.first_chunk(),
+            Form::Text(_) => None,
+        }
+    }
+
+    /// The raw bytes of the id: the key's, or the text's.
+    pub fn as_bytes(&self) -> &[u8] {
+        let len = match self.form {
+            Form::Key => KEY_BYTES,
+            Form::Text(len) => len.into(),
+        };
+        self.bytes.get(..len).unwrap_or(&self.bytes)
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerId({self})")
+    }
+}
+
+/// Keys as lower-case hex, texts as they are.
+impl fmt::Display for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.form {
+            Form::Key => self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+            Form::Text(_) => f.write_str(core::str::from_utf8(self.as_bytes()).unwrap_or_default()),
+        }
+    }
+}
+
+fn decode_hex(text: &[u8]) -> Option<[u8; KEY_BYTES]> {
+    let mut key = [0; KEY_BYTES];
+    if text.len() != 2 * KEY_BYTES {
+        return None;
+    }
+    for (byte, pair) in key.iter_mut().zip(text.chunks_exact(2)) {
+        for &digit in pair {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                b'A'..=b'F' => digit - b'A' + 10,
+                _ => return None,
+            };
+            *byte = *byte << 4 | value;
+        }
+    }
+    Some(key)
+}
+
+/// RFC 4648 base32 without padding: 52 characters are 260 bits, of which the last 4 must be zero.
+fn decode_base32(text: &[u8]) -> Option<[u8; KEY_BYTES]> {
+    if text.len() != 52 {
+        return None;
+    }
+    let mut key = [0; KEY_BYTES];
+    let mut out = key.iter_mut();
+    let (mut bits, mut held) = (0u32, 0u32);
+    for &character in text {
+        let value = match character {
+            b'a'..=b'z' => character - b'a',
+            b'A'..=b'Z' => character - b'A',
+            b'2'..=b'7' => character - b'2' + 26,
+            _ => return None,
+        };
+        bits = bits << 5 | u32::from(value);
+        held += 5;
+        if held >= 8 {
+            held -= 8;
+            *out.next()? = (bits >> held) as u8;
+            bits &= (1 << held) - 1;
+        }
+    }
+    (bits == 0).then_some(key)
+}
+
+/// A peer as policies and handlers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Peer<'a> {
+    /// The URL under which the peer is known: the one in its preflight, or the one a message is sent to.
+    pub url: &'a str,
+    /// The id that the URL ends in, in its canonical form; `None` if it has none that can be an id.
+    pub id: Option<&'a PeerId>,
+}
+
+impl<'a> Peer<'a> {
+    /// The peer with this URL and this id.
+    pub const fn new(url: &'a str, id: Option<&'a PeerId>) -> Self {
+        Self { url, id }
+    }
+}

@@ -1,0 +1,130 @@
+//! Whom to hear and whom to speak to: asked about every message.
+
+use core::fmt;
+
+use crate::config::RouterLimits;
+use crate::error::CapacityError;
+use crate::hash::hash;
+use crate::peer::{Peer, PeerId};
+use crate::storage::{Owned, Storage, Table};
+
+/// What the rules of routing ask about each message. Both answers must be quick: they are given from a table or a
+/// snapshot that the application keeps current, on the path of every message.
+pub trait Policy {
+    /// Whether `peer` is blocked in `space`.
+    ///
+    /// # Errors
+    /// [`PolicyFailed`] if that cannot be told: a received message then closes its connection, a message to send is
+    /// refused.
+    fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed>;
+
+    /// Whether `space` has local agents. Without one nothing is sent from it.
+    ///
+    /// # Errors
+    /// [`PolicyFailed`] if that cannot be told: nothing is sent.
+    fn has_local_agents(&self, space: &[u8]) -> Result<bool, PolicyFailed> {
+        let _ = space;
+        Ok(true)
+    }
+}
+
+impl<P: Policy + ?Sized> Policy for &P {
+    fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
+        (**self).is_blocked(peer, space)
+    }
+
+    fn has_local_agents(&self, space: &[u8]) -> Result<bool, PolicyFailed> {
+        (**self).has_local_agents(space)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<P: Policy + ?Sized> Policy for alloc::boxed::Box<P> {
+    fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
+        (**self).is_blocked(peer, space)
+    }
+
+    fn has_local_agents(&self, space: &[u8]) -> Result<bool, PolicyFailed> {
+        (**self).has_local_agents(space)
+    }
+}
+
+/// A policy could not give an answer. Which is no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs)] // it says all there is to say
+pub struct PolicyFailed;
+
+impl fmt::Display for PolicyFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the policy gave no answer")
+    }
+}
+
+impl core::error::Error for PolicyFailed {}
+
+/// The policy for those who need no other: a bounded list of blocked peer ids, each in one space or in all of them.
+///
+/// A block holds for the id in every spelling and under every address. A peer whose URL has no id matches nothing.
+#[derive(Debug, Clone)]
+pub struct BlockList<S: Storage> {
+    rules: S::BlockRules,
+}
+
+/// One rule of a [`BlockList`].
+#[derive(Debug, Clone)]
+pub struct BlockRule<S: Storage> {
+    id: PeerId,
+    /// `None` stands for all spaces.
+    space: Option<S::SpaceId>,
+}
+
+impl<S: Storage> BlockList<S> {
+    /// A list that blocks nobody.
+    pub fn new(limits: &RouterLimits) -> Self {
+        Self { rules: S::BlockRules::with_limit(limits.max_block_rules) }
+    }
+
+    /// Blocks a peer in one space, or in all of them. Blocking twice is the same as once.
+    ///
+    /// # Errors
+    /// [`CapacityError::BlockRules`] if the list is full, [`CapacityError::TooLong`] if the space id is too long for
+    /// the storage.
+    pub fn block(&mut self, id: PeerId, space: Option<&[u8]>) -> Result<(), CapacityError> {
+        if self.find(&id, space).is_some() {
+            return Ok(());
+        }
+        let copy = match space {
+            Some(space) => Some(S::SpaceId::copy_from(space).ok_or(CapacityError::TooLong)?),
+            None => None,
+        };
+        let rule = BlockRule { id, space: copy };
+        self.rules.insert(|| hash(0, id.as_bytes()), rule).map_err(|_| CapacityError::BlockRules)?;
+        Ok(())
+    }
+
+    /// Takes back what [`block`](Self::block) did. Returns whether there was such a rule.
+    pub fn unblock(&mut self, id: PeerId, space: Option<&[u8]>) -> bool {
+        self.find(&id, space).and_then(|slot| self.rules.remove(slot)).is_some()
+    }
+
+    fn find(&self, id: &PeerId, space: Option<&[u8]>) -> Option<u32> {
+        self.rules.find(
+            || hash(0, id.as_bytes()),
+            |rule| rule.id == *id && rule.space.as_ref().map(AsRef::as_ref) == space,
+        )
+    }
+}
+
+impl<S: Storage> Policy for BlockList<S> {
+    #[inline]
+    fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
+        let Some(id) = peer.id else { return Ok(false) };
+        if self.rules.is_empty() {
+            return Ok(false);
+        }
+        let applies = |rule: &BlockRule<S>| {
+            rule.id == *id && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
+        };
+        Ok(self.rules.find(|| hash(0, id.as_bytes()), applies).is_some())
+    }
+}
