@@ -70,6 +70,8 @@ pub struct Config {
     pub rx_buffer: BufferLimits,
     /// What has to be written. The maximum limits every frame that is sent.
     pub tx_queue: BufferLimits,
+    /// Messages that wait for one peer of a [`Node`](crate::node::Node), whether it is connected or not.
+    pub outbox: BufferLimits,
     /// Buffers give memory back that was not needed for this long.
     pub relax_interval: Duration,
 }
@@ -87,6 +89,7 @@ impl Config {
         tx_timeout: Duration::from_secs(30),
         rx_buffer: BufferLimits { min_bytes: 0, max_bytes: 100 << 20 },
         tx_queue: BufferLimits { min_bytes: 0, max_bytes: 200 << 20 },
+        outbox: BufferLimits { min_bytes: 0, max_bytes: 200 << 20 },
         relax_interval: Duration::from_secs(1),
     };
 
@@ -98,6 +101,7 @@ impl Config {
         url: UrlRules { max_bytes: 256, ..UrlRules::MULTI_SEGMENT },
         rx_buffer: BufferLimits { min_bytes: 0, max_bytes: 4 << 10 },
         tx_queue: BufferLimits { min_bytes: 0, max_bytes: 8 << 10 },
+        outbox: BufferLimits { min_bytes: 0, max_bytes: 8 << 10 },
         ..Self::HOST
     };
 

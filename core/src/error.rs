@@ -40,6 +40,8 @@ pub enum ApiMisuse {
     NoSuchQuestion,
     /// The question that is open asks for another kind of answer.
     WrongAnswer,
+    /// The connection is not there, or not in a state in which this can happen to it.
+    NoSuchConnection,
 }
 
 /// A limit of ours has been reached. Nothing has changed.
@@ -54,6 +56,14 @@ pub enum CapacityError {
     Modules,
     /// All places for block rules are taken.
     BlockRules,
+    /// All places for peers are taken.
+    Peers,
+    /// All places for connections are taken.
+    Connections,
+    /// All places for connections without a valid preflight are taken.
+    Pending,
+    /// The receive buffers of all connections together have reached their limit.
+    ReceiveMemory,
     /// A space id, a module's name or a URL is longer than the storage tier can hold.
     TooLong,
     /// The transmit queue cannot hold the frame, even if it were empty.
@@ -83,6 +93,7 @@ impl fmt::Display for ApiMisuse {
         f.write_str(match self {
             Self::NoSuchQuestion => "no such question is open",
             Self::WrongAnswer => "the open question asks for another kind of answer",
+            Self::NoSuchConnection => "there is no such connection",
         })
     }
 }
@@ -94,6 +105,10 @@ impl fmt::Display for CapacityError {
             Self::Spaces => "no place for another space",
             Self::Modules => "no place for another module",
             Self::BlockRules => "no place for another block rule",
+            Self::Peers => "no place for another peer",
+            Self::Connections => "no place for another connection",
+            Self::Pending => "no place for another pending connection",
+            Self::ReceiveMemory => "the receive buffers of all connections have reached their limit",
             Self::TooLong => "an id, name or URL is longer than the storage can hold",
             Self::TxQueue => "the frame is longer than the transmit queue",
         })

@@ -12,6 +12,7 @@ pub mod connection;
 mod error;
 mod hash;
 mod peer;
+pub mod node;
 pub mod router;
 pub mod storage;
 mod time;

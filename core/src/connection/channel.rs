@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::error::ProtocolError;
-use crate::storage::TxQueue;
+use crate::storage::Pull;
 
 /// The two halves of a channel.
 ///
@@ -67,10 +67,10 @@ pub trait Opener: fmt::Debug {
 pub trait Sealer: fmt::Debug {
     /// The next bytes for the peer, as pieces; returns how many. It seals a record if none is under way and the
     /// queue is not empty.
-    fn peek<'a, Q: TxQueue>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize;
+    fn peek<'a, Q: Pull>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize;
 
     /// The first `len` bytes of what [`peek`](Self::peek) showed have been written.
-    fn written<Q: TxQueue>(&mut self, queue: &mut Q, len: usize);
+    fn written<Q: Pull>(&mut self, queue: &mut Q, len: usize);
 
     /// Bytes that are sealed and not yet written.
     fn sealed_len(&self) -> usize {
@@ -97,12 +97,12 @@ impl Opener for Plain {
 
 impl Sealer for Plain {
     #[inline]
-    fn peek<'a, Q: TxQueue>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize {
+    fn peek<'a, Q: Pull>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize {
         queue.peek(pieces)
     }
 
     #[inline]
-    fn written<Q: TxQueue>(&mut self, queue: &mut Q, len: usize) {
+    fn written<Q: Pull>(&mut self, queue: &mut Q, len: usize) {
         queue.consume(len);
     }
 }

@@ -24,7 +24,13 @@ pub enum CloseReason {
     Failed,
     /// This end asked for it.
     Local,
+    /// This end prefers another connection of the same peer.
+    Superseded,
 }
+
+/// The word by which a peer is told of [`CloseReason::Superseded`]. Kitsune2 says it in more of them, and begins with
+/// this one.
+pub const SUPERSEDED: &[u8] = b"superseded";
 
 /// Who said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,6 +54,8 @@ pub enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Timeout {
+    /// The carrier was not established in time.
+    Dial,
     /// The gate did not open in time.
     Preflight,
     /// A question on an open connection was not answered in time.
@@ -66,7 +74,8 @@ impl CloseReason {
             Self::Protocol(_) => Some(b"protocol error"),
             Self::Refused(Refusal::NoLocalAgents) => Some(b"no local agents"),
             Self::Refused(_) => Some(b"refused"),
-            Self::Timeout(Timeout::Write) => None,
+            Self::Superseded => Some(SUPERSEDED),
+            Self::Timeout(Timeout::Write | Timeout::Dial) => None,
             Self::Timeout(_) => Some(b"timeout"),
             Self::Capacity(_) => Some(b"capacity"),
             Self::Disconnected | Self::Ended | Self::Failed | Self::Local => None,
@@ -91,6 +100,7 @@ impl fmt::Display for CloseReason {
             Self::Ended => f.write_str("the stream ended"),
             Self::Failed => f.write_str("the socket failed"),
             Self::Local => f.write_str("closed by this end"),
+            Self::Superseded => f.write_str("another connection of the same peer took its place"),
         }
     }
 }
@@ -111,6 +121,7 @@ impl fmt::Display for Refusal {
 impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Dial => "the peer could not be reached in time",
             Self::Preflight => "the gate did not open in time",
             Self::Answer => "a question was not answered in time",
             Self::Frame => "a frame did not end in time",

@@ -5,10 +5,9 @@ use core::ops::Range;
 use super::channel::{Channel, Opened, Opener, Plain};
 use super::deframer::Step;
 use super::gate::{Question, Stage};
-use super::rx::{Identity, Remembered, Rx};
+use super::rx::{Remembered, Rx, identity};
 use super::{Action, CloseReason, Refusal, Wants};
 use crate::error::ProtocolError;
-use crate::peer::Peer;
 use crate::router::{Directory, DropReason, Policy, ReceiveError, Route};
 use crate::storage::{Buffer, Storage};
 use crate::time::Instant;
@@ -22,9 +21,41 @@ use crate::wire::{FrameType, HEADER_BYTES, Kind, Message};
 #[derive(Debug)]
 pub struct Frames<'r, 'i, S: Storage, C: Channel = Plain> {
     rx: &'r mut Rx<S, C>,
-    now: Instant,
     bytes: &'i mut [u8],
-    /// Bytes that were taken. Invariant: at most `bytes.len()`.
+    cursor: Cursor,
+}
+
+impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
+    #[inline]
+    pub(super) fn new(rx: &'r mut Rx<S, C>, now: Instant, bytes: &'i mut [u8]) -> Self {
+        let cursor = Cursor::new(rx, now);
+        Self { rx, bytes, cursor }
+    }
+
+    /// The next action; `None` when there is nothing more to do without more bytes or an answer.
+    #[inline]
+    pub fn next<P: Policy>(&mut self, directory: &Directory<S, P>) -> Option<Action<'_>> {
+        self.cursor.next(self.rx, self.bytes, directory)
+    }
+
+    /// Closes the connection from inside: nothing more of it is delivered, and the next action is
+    /// [`Action::Closed`]. For a handler that refuses a message: [`Refusal::Handler`].
+    pub fn close(&mut self, reason: CloseReason) {
+        self.rx.close(reason);
+    }
+
+    /// Ends the read: how many bytes were taken off the front of those that were shown, and what the connection
+    /// wants next.
+    pub fn finish(self) -> (usize, Wants) {
+        self.cursor.finish(self.rx, self.bytes.len())
+    }
+}
+
+/// Where a read has come to. It borrows nothing, so that a driver of many connections can keep it beside them.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    now: Instant,
+    /// Bytes that were taken. Invariant: at most as many as were shown.
     taken: usize,
     /// What lies at `taken` and in the opener's stage.
     ahead: Remembered,
@@ -34,7 +65,7 @@ pub struct Frames<'r, 'i, S: Storage, C: Channel = Plain> {
 
 /// A whole frame: its type, and where its payload lies.
 #[derive(Debug, Clone)]
-struct Frame {
+pub(crate) struct Frame {
     ty: FrameType,
     place: Place,
     payload: Range<usize>,
@@ -49,42 +80,90 @@ enum Place {
     Buffer,
 }
 
+/// What the next action is.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A message on an open connection.
+    Message(Frame),
+    /// A frame that is discarded.
+    Oversize {
+        frame_bytes: u64,
+    },
+    /// The end.
+    Close(CloseReason),
+    /// The gate is open.
+    Opened,
+    /// The question of this stage.
+    Ask(Stage),
+    /// The peer's preflight, whose message begins there in the payload.
+    Preflight(Frame, usize),
+    /// The peer's DISCONNECT before the gate is open.
+    Goodbye(Frame),
+}
+
 enum Found {
     Frame(Frame),
     Oversize { frame_bytes: u64 },
     Nothing,
 }
 
-impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
+impl Cursor {
     #[inline]
-    pub(super) fn new(rx: &'r mut Rx<S, C>, now: Instant, bytes: &'i mut [u8]) -> Self {
-        let ahead = core::mem::take(&mut rx.remembered);
-        Self { rx, now, bytes, taken: 0, ahead, lent: None }
+    pub(crate) fn new<S: Storage, C: Channel>(rx: &Rx<S, C>, now: Instant) -> Self {
+        Self { now, taken: 0, ahead: rx.remembered.clone(), lent: None }
     }
 
-    /// The next action; `None` when there is nothing more to do without more bytes or an answer.
+    /// The next action of `rx`, whose unread bytes are `bytes`: the same ones at every call.
     #[inline]
-    pub fn next<P: Policy>(&mut self, directory: &Directory<S, P>) -> Option<Action<'_>> {
-        self.release();
-        if !self.rx.gate.is_clear() {
-            return self.next_at_gate(directory);
+    pub(crate) fn next<'a, S: Storage, C: Channel, P: Policy>(
+        &mut self,
+        rx: &'a mut Rx<S, C>,
+        bytes: &'a mut [u8],
+        directory: &Directory<S, P>,
+    ) -> Option<Action<'a>> {
+        let next = self.find(rx, bytes, directory)?;
+        Some(self.lend(next, rx, bytes, directory))
+    }
+
+    /// Finds out what the next action is, without lending anything.
+    #[inline]
+    pub(crate) fn find<S: Storage, C: Channel, P: Policy>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &mut [u8],
+        directory: &Directory<S, P>,
+    ) -> Option<Next> {
+        self.release(rx);
+        if !rx.gate.is_clear() {
+            return self.find_at_gate(rx, bytes, directory);
         }
-        let frame = match self.find_frame() {
-            Ok(Found::Frame(frame)) => frame,
-            Ok(Found::Nothing) => return None,
-            Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
-            Err(reason) => return Some(self.closed(reason)),
-        };
+        match self.find_frame(rx, bytes) {
+            Ok(Found::Frame(frame)) => Some(Next::Message(frame)),
+            Ok(Found::Nothing) => None,
+            Ok(Found::Oversize { frame_bytes }) => Some(Next::Oversize { frame_bytes }),
+            Err(reason) => Some(Next::Close(reason)),
+        }
+    }
+
+    /// Makes what was found into an action.
+    #[inline]
+    pub(crate) fn lend<'a, S: Storage, C: Channel, P: Policy>(
+        &mut self,
+        next: Next,
+        rx: &'a mut Rx<S, C>,
+        bytes: &'a [u8],
+        directory: &Directory<S, P>,
+    ) -> Action<'a> {
+        let Next::Message(frame) = next else { return self.lend_at_gate(next, rx, bytes) };
         self.take(&frame);
         let wire_bytes = HEADER_BYTES + frame.payload.len();
         let frame = self.lent.insert(frame);
-        let rx = &mut *self.rx;
         let payload = match frame.place {
-            Place::Bytes => self.bytes.get(frame.payload.clone()),
+            Place::Bytes => bytes.get(frame.payload.clone()),
             Place::Stage => rx.opener.staged().get(frame.payload.clone()),
             Place::Buffer => rx.deframer.buffer().as_slice().get(frame.payload.clone()),
         };
-        let peer = rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
+        let peer = identity(&rx.peer);
         let message = Message::decode(payload.unwrap_or_default()).map_err(ProtocolError::Message);
         let routed = match &message {
             Ok(message) => directory.route(&peer, message),
@@ -92,7 +171,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         };
         let message = message.unwrap_or_default();
         let (space, data) = (message.space.unwrap_or_default(), message.data);
-        Some(match routed {
+        match routed {
             Ok(Route::Module(to)) => {
                 rx.counts.count_message(wire_bytes);
                 Action::Module { to, space, module: message.module.unwrap_or_default(), data, wire_bytes }
@@ -118,136 +197,166 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
                 rx.gate.close_told(reason);
                 Action::Closed { reason, message }
             }
-        })
-    }
-
-    /// Closes the connection from inside: nothing more of it is delivered, and the next action is
-    /// [`Action::Closed`]. For a handler that refuses a message: [`Refusal::Handler`].
-    pub fn close(&mut self, reason: CloseReason) {
-        self.rx.close(reason);
-    }
-
-    /// Ends the read: how many bytes were taken off the front of those that were shown, and what the connection
-    /// wants next.
-    pub fn finish(mut self) -> (usize, Wants) {
-        self.release();
-        if self.ahead.plain == 0 {
-            self.skip_trailer();
         }
-        let gate = &self.rx.gate;
-        let wants = match gate.stage() {
+    }
+
+    /// Ends the read of `shown` bytes.
+    pub(crate) fn finish<S: Storage, C: Channel>(mut self, rx: &mut Rx<S, C>, shown: usize) -> (usize, Wants) {
+        self.release(rx);
+        if self.ahead.plain == 0 {
+            self.skip_trailer(shown);
+        }
+        let wants = match rx.gate.stage() {
             Stage::Closed(_) => Wants::Nothing,
-            _ if gate.question().is_some() => Wants::Answer,
+            _ if rx.gate.question().is_some() => Wants::Answer,
             _ => Wants::Bytes,
         };
-        self.rx.remembered = self.ahead;
+        rx.remembered = self.ahead;
         (self.taken, wants)
     }
 
     /// Lets go of the frame that the last action was lent from.
     #[inline]
-    fn release(&mut self) {
+    fn release<S: Storage, C: Channel>(&mut self, rx: &mut Rx<S, C>) {
         if let Some(Frame { place: Place::Buffer, .. }) = self.lent.take() {
-            self.rx.deframer.release();
+            rx.deframer.release();
         }
     }
 
-    /// The actions of every stage but an open connection's.
+    /// The peer's own words, if the action that was lent last was its goodbye.
+    pub(crate) fn last_words<'a, S: Storage, C: Channel>(&self, rx: &'a Rx<S, C>, bytes: &'a [u8]) -> &'a [u8] {
+        match &self.lent {
+            Some(frame) if rx.close_reason() == Some(CloseReason::Disconnected) => goodbye(rx, bytes, frame),
+            _ => &[],
+        }
+    }
+
+    /// What comes next in every stage but an open connection's.
     #[cold]
     #[inline(never)]
-    fn next_at_gate<P: Policy>(&mut self, directory: &Directory<S, P>) -> Option<Action<'_>> {
-        if self.rx.gate.take_announcement() {
-            return Some(Action::Opened { peer: self.peer() });
+    fn find_at_gate<S: Storage, C: Channel, P: Policy>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &mut [u8],
+        directory: &Directory<S, P>,
+    ) -> Option<Next> {
+        if rx.gate.take_announcement() {
+            return Some(Next::Opened);
         }
-        let mut stage = self.rx.gate.stage();
-        if let Stage::Closing(reason) = stage {
-            return Some(self.closed(reason));
-        }
-        if self.rx.gate.question().is_some() || matches!(stage, Stage::Closed(_)) {
+        if rx.gate.question().is_some() {
             return None;
         }
-        if stage == Stage::LocalAgents && directory.space_count() == 0 {
-            stage = Stage::Gather;
+        match rx.gate.stage() {
+            Stage::Closing(reason) => return Some(Next::Close(reason)),
+            Stage::Closed(_) => return None,
+            Stage::LocalAgents if directory.space_count() == 0 => return Some(Next::Ask(Stage::Gather)),
+            stage @ (Stage::Settle | Stage::Admit | Stage::LocalAgents | Stage::Gather) => {
+                return Some(Next::Ask(stage));
+            }
+            _ => {}
         }
-        if let Stage::Admit | Stage::LocalAgents | Stage::Gather = stage {
-            let id = self.rx.gate.ask(self.now, stage);
-            let question = match stage {
-                Stage::Admit => Question::AdmitPeer { peer: self.peer() },
-                Stage::LocalAgents => Question::HasLocalAgents,
-                _ => Question::GatherPreflight { peer: self.peer() },
-            };
-            return Some(Action::Ask { id, question });
-        }
-        let frame = match self.find_frame() {
+        let frame = match self.find_frame(rx, bytes) {
             Ok(Found::Frame(frame)) => frame,
             Ok(Found::Nothing) => return None,
-            Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
-            Err(reason) => return Some(self.closed(reason)),
+            Ok(Found::Oversize { frame_bytes }) => return Some(Next::Oversize { frame_bytes }),
+            Err(reason) => return Some(Next::Close(reason)),
         };
-        match frame.ty {
-            FrameType::Preflight => Some(self.preflight(frame)),
-            FrameType::Data => Some(self.data_at_gate(frame)),
-        }
+        let payload = payload(rx, bytes, &frame);
+        Some(match frame.ty {
+            FrameType::Preflight => match rx.read_preflight(payload) {
+                Ok((identity, start)) => {
+                    rx.peer = Some(identity);
+                    Next::Preflight(frame, start)
+                }
+                Err(reason) => Next::Close(reason),
+            },
+            // A data frame before the gate is open is the dialler's confirm, or the peer's goodbye, or an error.
+            FrameType::Data => match Message::decode(payload).map(|message| message.kind()) {
+                Ok(Kind::Disconnect) => Next::Goodbye(frame),
+                Ok(_) if rx.gate.stage() == Stage::AwaitConfirm => {
+                    // The frame is not taken: it may be a message already, and is found again afterwards.
+                    rx.gate.proceed(Stage::Open);
+                    rx.gate.take_announcement();
+                    Next::Opened
+                }
+                Ok(_) => Next::Close(ProtocolError::DataBeforePreflight.into()),
+                Err(error) => Next::Close(ProtocolError::Message(error).into()),
+            },
+        })
     }
 
-    /// The peer's preflight has arrived.
-    fn preflight(&mut self, frame: Frame) -> Action<'_> {
-        let start = match self.rx.read_preflight(self.payload(&frame)) {
-            Ok((identity, start)) => {
-                self.rx.peer = Some(identity);
-                start
+    #[cold]
+    #[inline(never)]
+    fn lend_at_gate<'a, S: Storage, C: Channel>(
+        &mut self,
+        next: Next,
+        rx: &'a mut Rx<S, C>,
+        bytes: &'a [u8],
+    ) -> Action<'a> {
+        match next {
+            Next::Opened => Action::Opened { peer: identity(&rx.peer) },
+            Next::Ask(stage) => {
+                let id = rx.gate.ask(self.now, stage);
+                let peer = identity(&rx.peer);
+                let question = match stage {
+                    Stage::Settle => Question::Settle { peer },
+                    Stage::Admit => Question::AdmitPeer { peer },
+                    Stage::LocalAgents => Question::HasLocalAgents,
+                    _ => Question::GatherPreflight { peer },
+                };
+                Action::Ask { id, question }
             }
-            Err(reason) => return self.closed(reason),
-        };
-        self.take(&frame);
-        let id = self.rx.gate.ask(self.now, Stage::Validate);
-        self.lent = Some(frame.clone());
-        let message = self.payload(&frame).get(start..).unwrap_or_default();
-        let Message { space, data, .. } = Message::decode(message).unwrap_or_default();
-        Action::Ask { id, question: Question::ValidatePreflight { peer: self.peer(), space, data } }
-    }
-
-    /// A data frame before the gate is open is the dialler's confirm, or the peer's goodbye, or an error.
-    fn data_at_gate(&mut self, frame: Frame) -> Action<'_> {
-        let kind = Message::decode(self.payload(&frame)).map(|message| message.kind());
-        match kind {
-            Ok(Kind::Disconnect) => {
+            Next::Preflight(frame, start) => {
                 self.take(&frame);
-                self.rx.gate.close_told(CloseReason::Disconnected);
-                self.lent = Some(frame.clone());
-                let message = Message::decode(self.payload(&frame)).unwrap_or_default().data;
+                let id = rx.gate.ask(self.now, Stage::Validate);
+                let frame = self.lent.insert(frame);
+                let message = payload(rx, bytes, frame).get(start..).unwrap_or_default();
+                let Message { space, data, .. } = Message::decode(message).unwrap_or_default();
+                Action::Ask { id, question: Question::ValidatePreflight { peer: identity(&rx.peer), space, data } }
+            }
+            Next::Goodbye(frame) => {
+                self.take(&frame);
+                rx.gate.close_told(CloseReason::Disconnected);
+                let message = goodbye(rx, bytes, self.lent.insert(frame));
                 Action::Closed { reason: CloseReason::Disconnected, message }
             }
-            Ok(_) if self.rx.gate.stage() == Stage::AwaitConfirm => {
-                // The frame is not taken: it may be a message already, and is found again once the driver knows.
-                self.rx.gate.proceed(Stage::Open);
-                self.rx.gate.take_announcement();
-                Action::Opened { peer: self.peer() }
+            Next::Oversize { frame_bytes } => {
+                rx.counts.count_drop(DropReason::Oversize);
+                Action::Dropped { reason: DropReason::Oversize, space: &[], wire_bytes: frame_bytes }
             }
-            Ok(_) => self.closed(ProtocolError::DataBeforePreflight.into()),
-            Err(error) => self.closed(ProtocolError::Message(error).into()),
+            Next::Close(reason) => {
+                rx.gate.close_told(reason);
+                Action::Closed { reason, message: &[] }
+            }
+            Next::Message(_) => {
+                debug_assert!(false, "lent elsewhere");
+                Action::Closed { reason: CloseReason::Local, message: &[] }
+            }
         }
     }
 
     /// Finds the next whole frame, without taking it.
     #[inline]
-    fn find_frame(&mut self) -> Result<Found, CloseReason> {
+    fn find_frame<S: Storage, C: Channel>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &mut [u8],
+    ) -> Result<Found, CloseReason> {
         loop {
-            let rx = &mut *self.rx;
             let bounds = rx.bounds();
             let staged = !self.ahead.staged.is_empty();
             let (plain, start) = if staged {
                 (rx.opener.staged().get(self.ahead.staged.clone()), self.ahead.staged.start)
             } else {
-                let end = self.bytes.len().min(self.taken + self.ahead.plain);
-                (self.bytes.get(self.taken..end), self.taken)
+                let end = bytes.len().min(self.taken + self.ahead.plain);
+                (bytes.get(self.taken..end), self.taken)
             };
             let plain = plain.unwrap_or_default();
             if plain.is_empty() {
                 if let Some((ty, payload)) = rx.deframer.whole(bounds) {
                     return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
                 }
-                if !self.open_record()? {
+                if !self.open_record(rx, bytes)? {
                     return Ok(Found::Nothing);
                 }
                 continue;
@@ -264,17 +373,17 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
                     self.advance(advance);
                 }
                 Step::Buffered { ty, payload, taken } => {
-                    self.note_buffer_use();
+                    note_buffer_use(rx, self.now);
                     self.advance(taken);
-                    if !payload.is_empty() || self.rx.gate.stage() != Stage::Open {
+                    if !payload.is_empty() || rx.gate.stage() != Stage::Open {
                         return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
                     }
-                    self.rx.counts.empty_frames += 1;
-                    self.rx.deframer.release();
+                    rx.counts.empty_frames += 1;
+                    rx.deframer.release();
                 }
                 Step::Partial => {
                     let len = plain.len();
-                    self.note_buffer_use();
+                    note_buffer_use(rx, self.now);
                     self.advance(len);
                 }
                 Step::Skipped { taken } => self.advance(taken),
@@ -287,16 +396,20 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     }
 
     /// Moves on to the next record; `false` if there are no more bytes.
-    fn open_record(&mut self) -> Result<bool, CloseReason> {
+    fn open_record<S: Storage, C: Channel>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &mut [u8],
+    ) -> Result<bool, CloseReason> {
         if self.ahead.plain > 0 {
             return Ok(false);
         }
-        self.skip_trailer();
-        let wire = self.bytes.get_mut(self.taken..).unwrap_or_default();
+        self.skip_trailer(bytes.len());
+        let wire = bytes.get_mut(self.taken..).unwrap_or_default();
         if wire.is_empty() {
             return Ok(false);
         }
-        match self.rx.opener.open(wire)? {
+        match rx.opener.open(wire)? {
             Opened::InPlace { skip, len, trailer } => {
                 self.taken += skip;
                 self.ahead = Remembered { plain: len, trailer, staged: 0..0 };
@@ -309,8 +422,8 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         Ok(true)
     }
 
-    fn skip_trailer(&mut self) {
-        let shown = self.ahead.trailer.min(self.bytes.len() - self.taken);
+    fn skip_trailer(&mut self, shown: usize) {
+        let shown = self.ahead.trailer.min(shown - self.taken);
         self.taken += shown;
         self.ahead.trailer -= shown;
     }
@@ -330,37 +443,26 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             self.ahead.staged.start += len;
         }
     }
+}
 
-    fn note_buffer_use(&mut self) {
-        if S::RxBuffer::GIVES_BACK && self.rx.relax_at.is_none() {
-            self.rx.relax_at = Some(self.now + self.rx.config.relax_interval);
-        }
+fn note_buffer_use<S: Storage, C: Channel>(rx: &mut Rx<S, C>, now: Instant) {
+    if S::RxBuffer::GIVES_BACK && rx.relax_at.is_none() {
+        rx.relax_at = Some(now + rx.config.relax_interval);
     }
+}
 
-    fn payload(&self, frame: &Frame) -> &[u8] {
-        let whole = match frame.place {
-            Place::Bytes => &*self.bytes,
-            Place::Stage => self.rx.opener.staged(),
-            Place::Buffer => self.rx.deframer.buffer().as_slice(),
-        };
-        whole.get(frame.payload.clone()).unwrap_or_default()
-    }
+fn payload<'a, S: Storage, C: Channel>(rx: &'a Rx<S, C>, bytes: &'a [u8], frame: &Frame) -> &'a [u8] {
+    let whole = match frame.place {
+        Place::Bytes => bytes,
+        Place::Stage => rx.opener.staged(),
+        Place::Buffer => rx.deframer.buffer().as_slice(),
+    };
+    whole.get(frame.payload.clone()).unwrap_or_default()
+}
 
-    fn peer(&self) -> Peer<'_> {
-        self.rx.peer().unwrap_or(Peer::new("", None))
-    }
-
-    #[cold]
-    fn oversize(&mut self, wire_bytes: u64) -> Action<'_> {
-        self.rx.counts.count_drop(DropReason::Oversize);
-        Action::Dropped { reason: DropReason::Oversize, space: &[], wire_bytes }
-    }
-
-    #[cold]
-    fn closed(&mut self, reason: CloseReason) -> Action<'_> {
-        self.rx.gate.close_told(reason);
-        Action::Closed { reason, message: &[] }
-    }
+/// The reason in a DISCONNECT.
+fn goodbye<'a, S: Storage, C: Channel>(rx: &'a Rx<S, C>, bytes: &'a [u8], frame: &Frame) -> &'a [u8] {
+    Message::decode(payload(rx, bytes, frame)).unwrap_or_default().data
 }
 
 #[cfg(feature = "alloc")]
@@ -368,13 +470,13 @@ impl<C: Channel> Frames<'_, '_, crate::storage::Heap, C> {
     /// The payload of the message that was delivered last, to keep. It costs a copy, unless the frame arrived in
     /// pieces: then its buffer is handed over. `None` if the last action was no delivery.
     pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
-        let frame = self.lent.take()?;
+        let frame = self.cursor.lent.take()?;
         if frame.place == Place::Buffer {
             let whole = self.rx.deframer.take_buffer();
             let data = Message::decode(whole.get(frame.payload)?).ok()?.data;
             return Some(whole.slice_ref(data));
         }
-        let data = Message::decode(self.payload(&frame)).ok()?.data;
+        let data = Message::decode(payload(self.rx, self.bytes, &frame)).ok()?.data;
         Some(bytes::Bytes::copy_from_slice(data))
     }
 }

@@ -16,6 +16,13 @@ pub struct QuestionId(pub(super) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Question<'a> {
+    /// Shall this connection go on, beside others of the same peer? Asked only of the driver of a
+    /// [`PeerTable`](crate::node::PeerTable), which answers with [`Answer::Accept`] when the table says
+    /// [`Proceed`](crate::node::Step::Proceed): an acceptor answers the dialler then, a dialler confirms and opens.
+    Settle {
+        /// The peer that sent a valid preflight.
+        peer: Peer<'a>,
+    },
     /// May this peer connect? Kitsune2's `peer_connect`: ask [`peer_connect_targets`] in their order until one
     /// refuses.
     ///
@@ -64,15 +71,18 @@ pub enum Answer<'a> {
 }
 
 /// Where a connection stands. A dialler goes Admit, LocalAgents, Gather, AwaitPreflight, Validate, Open; an acceptor
-/// AwaitPreflight, Validate, Admit, LocalAgents, Gather, AwaitConfirm, Open.
+/// AwaitPreflight, Validate, Admit, LocalAgents, Gather, AwaitConfirm, Open. With a peer table both go through Settle
+/// after Validate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Asks whether the peer may connect.
     Admit,
     /// Asks for local agents, if a space is registered.
     LocalAgents,
     /// Asks for our preflight.
     Gather,
+    /// Asks the peer table whether to go on.
+    Settle,
     /// Waits for the peer's preflight.
     AwaitPreflight,
     /// Asks whether the peer's preflight is valid.
@@ -103,6 +113,8 @@ pub enum Role {
 #[derive(Debug)]
 pub(super) struct Gate {
     pub(super) role: Role,
+    /// Whether a peer table decides about this connection.
+    pub(super) settles: bool,
     stage: Stage,
     /// The question that waits for an answer. Invariant: `None` in the stages that ask none.
     question: Option<QuestionId>,
@@ -122,6 +134,7 @@ impl Gate {
         };
         Self {
             role,
+            settles: false,
             stage,
             question: None,
             next_question: 0,

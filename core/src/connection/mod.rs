@@ -10,7 +10,8 @@ mod tx;
 mod whole;
 
 pub use channel::{Channel, Opened, Opener, Plain, Sealer};
-pub use close::{CloseReason, Refusal, Timeout};
+pub use close::{CloseReason, Refusal, SUPERSEDED, Timeout};
+pub(crate) use frames::Cursor;
 pub use frames::Frames;
 pub use gate::{Answer, Question, QuestionId, Role};
 pub use rx::{Rx, RxCounts};

@@ -99,6 +99,12 @@ impl<S: Storage> Identity<S> {
     }
 }
 
+/// The peer as far as it is known.
+#[inline]
+pub(super) fn identity<S: Storage>(identity: &Option<Identity<S>>) -> Peer<'_> {
+    identity.as_ref().map_or(Peer::new("", None), Identity::as_peer)
+}
+
 /// What an earlier read left behind of an opened record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Remembered {
@@ -153,6 +159,14 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         }
     }
 
+    /// Has the gate ask [`Question::Settle`](super::Question::Settle): for the driver of a
+    /// [`PeerTable`](crate::node::PeerTable), which decides between several connections of one peer.
+    #[must_use]
+    pub fn settling(mut self) -> Self {
+        self.gate.settles = true;
+        self
+    }
+
     /// Shows the core what has arrived: first the bytes that the last read did not take, then new ones. The cursor
     /// gives what is to be done about them.
     #[inline]
@@ -179,12 +193,16 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. }) => {
                 return Err(ApiMisuse::WrongAnswer);
             }
+            (Stage::Settle, Answer::Accept) => match self.gate.role {
+                Role::Acceptor => Ok(Stage::Admit),
+                Role::Dialler => confirm(now, tx),
+            },
             (Stage::Admit, Answer::Accept) => Ok(Stage::LocalAgents),
             (Stage::LocalAgents, Answer::Accept) => Ok(Stage::Gather),
             (Stage::Validate, Answer::Accept) => match self.gate.role {
+                _ if self.gate.settles => Ok(Stage::Settle),
                 Role::Acceptor => Ok(Stage::Admit),
-                // The dialler's third leg: now the acceptor knows that its preflight was accepted.
-                Role::Dialler => tx.push_empty(now).map(|()| Stage::Open).map_err(no_room),
+                Role::Dialler => confirm(now, tx),
             },
             (_, Answer::Accept) => Ok(Stage::Open),
             (stage, Answer::Refuse) => Err(CloseReason::Refused(match stage {
@@ -323,6 +341,11 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             _ => Err(ProtocolError::NotPreflight.into()),
         }
     }
+}
+
+/// The dialler's third leg: now the acceptor knows that its preflight was accepted.
+fn confirm<S: Storage, C: Channel>(now: Instant, tx: &mut Tx<S, C>) -> Result<Stage, CloseReason> {
+    tx.push_empty(now).map(|()| Stage::Open).map_err(no_room)
 }
 
 /// A frame of the gate's own found no place in the transmit queue.

@@ -10,7 +10,8 @@ use super::channel::{Channel, Plain, Sealer};
 use crate::config::Config;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
-use crate::storage::{Storage, TxQueue};
+use crate::node::Outbox;
+use crate::storage::{Pull, Storage, TxQueue};
 use crate::time::{Instant, earliest};
 use crate::wire::{
     EMPTY_DATA_FRAME, FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, URL_LEN_BYTES,
@@ -173,19 +174,26 @@ impl<S: Storage, C: Channel> Tx<S, C> {
 
     /// Copies bytes for the socket into `out` and returns how many. They are gone from the queue.
     pub fn transmit(&mut self, now: Instant, out: &mut [u8]) -> usize {
+        self.transmit_with(now, None, out)
+    }
+
+    /// [`transmit`](Self::transmit) for a connection that carries the messages of an outbox besides its own frames.
+    pub fn transmit_with(&mut self, now: Instant, outbox: Option<&mut Outbox<S>>, out: &mut [u8]) -> usize {
+        let mut source = Source { own: &mut self.queue, outbox };
         let mut filled = 0;
         while filled < out.len() {
             let mut pieces = [&[][..]; 1];
-            let piece = match self.sealer.peek(&mut self.queue, &mut pieces) {
+            let piece = match self.sealer.peek(&mut source, &mut pieces) {
                 0 => break,
                 _ => pieces[0],
             };
             let len = piece.len().min(out.len() - filled);
             out[filled..filled + len].copy_from_slice(&piece[..len]);
-            self.sealer.written(&mut self.queue, len);
+            self.sealer.written(&mut source, len);
             filled += len;
         }
-        self.wrote(now, filled);
+        let left = self.sealer.peek(&mut source, &mut [&[][..]; 1]) > 0;
+        self.wrote(now, filled, left);
         filled
     }
 
@@ -199,15 +207,51 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         now: Instant,
         write: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
     ) -> Result<usize, E> {
+        self.transmit_slices_with(now, None, write)
+    }
+
+    /// [`transmit_slices`](Self::transmit_slices) for a connection that carries the messages of an outbox besides its
+    /// own frames.
+    ///
+    /// # Errors
+    /// Whatever `write` returns; nothing has changed then.
+    pub fn transmit_slices_with<E>(
+        &mut self,
+        now: Instant,
+        outbox: Option<&mut Outbox<S>>,
+        write: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let mut source = Source { own: &mut self.queue, outbox };
         let mut pieces = [&[][..]; MAX_PIECES];
-        let count = self.sealer.peek(&mut self.queue, &mut pieces);
+        let count = self.sealer.peek(&mut source, &mut pieces);
         if count == 0 {
             return Ok(0);
         }
-        let len = write(&pieces[..count])?;
-        self.sealer.written(&mut self.queue, len);
-        self.wrote(now, len);
+        let len = match write(&pieces[..count]) {
+            Ok(len) => len,
+            Err(error) => {
+                self.waiting(now);
+                return Err(error);
+            }
+        };
+        self.sealer.written(&mut source, len);
+        let left = self.sealer.peek(&mut source, &mut [&[][..]; 1]) > 0;
+        self.wrote(now, len, left);
         Ok(len)
+    }
+
+    /// Takes over the rest of the message that this connection has begun to write, so that something can be said
+    /// after it. Returns whether the stream stands between two frames then.
+    pub(crate) fn finish_frame(&mut self, outbox: &mut Outbox<S>) -> bool {
+        while outbox.frame_left() > 0 {
+            let mut pieces = [&[][..]; 1];
+            outbox.peek(&mut pieces);
+            let len = pieces[0].len().min(outbox.frame_left());
+            let Some(room) = self.queue.reserve(len) else { return false };
+            room.copy_from_slice(&pieces[0][..len]);
+            outbox.consume(len);
+        }
+        true
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
@@ -247,8 +291,9 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         self.waiting(now);
     }
 
+    /// Bytes wait to be written, from now on if none did.
     #[inline]
-    fn waiting(&mut self, now: Instant) {
+    pub(crate) fn waiting(&mut self, now: Instant) {
         if self.waiting_since.is_none() {
             self.waiting_since = Some(now);
             if S::TxQueue::GIVES_BACK && self.relax_at.is_none() {
@@ -257,12 +302,43 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         }
     }
 
-    fn wrote(&mut self, now: Instant, len: usize) {
-        if self.pending() == 0 {
+    fn wrote(&mut self, now: Instant, len: usize, left: bool) {
+        if !left {
             self.waiting_since = None;
         } else if len > 0 {
             self.waiting_since = Some(now);
+        } else {
+            self.waiting(now);
         }
+    }
+}
+
+/// The frames of the connection itself and the messages of its peer, as one stream: a frame that has begun is
+/// finished before anything else, then come the connection's own frames.
+struct Source<'t, S: Storage> {
+    own: &'t mut S::TxQueue,
+    outbox: Option<&'t mut Outbox<S>>,
+}
+
+impl<S: Storage> Pull for Source<'_, S> {
+    #[inline]
+    fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
+        let Some(outbox) = self.outbox.as_deref() else { return self.own.peek(pieces) };
+        if outbox.frame_left() > 0 {
+            return if self.own.is_empty() { outbox.peek(pieces) } else { outbox.peek_frame(pieces) };
+        }
+        let own = self.own.peek(pieces);
+        own + outbox.peek(pieces.get_mut(own..).unwrap_or_default())
+    }
+
+    #[inline]
+    fn consume(&mut self, len: usize) {
+        let Some(outbox) = self.outbox.as_deref_mut() else { return self.own.consume(len) };
+        let begun = len.min(outbox.frame_left());
+        outbox.consume(begun);
+        let own = (len - begun).min(self.own.len());
+        self.own.consume(own);
+        outbox.consume(len - begun - own);
     }
 }
 

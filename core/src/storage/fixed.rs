@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::{Buffer, BufferLimits, Owned, Table, TxQueue};
+use super::{Buffer, BufferLimits, Owned, Pull, Seq, Table, TxQueue};
 use crate::error::CapacityError;
 
 /// The sizes of a Fixed tier. Implement it through [`fixed!`](crate::fixed!).
@@ -24,8 +24,15 @@ pub trait FixedSizes: fmt::Debug + Sized + 'static {
     /// Bytes in which a connection puts a frame together, header included. A frame longer than that and than the
     /// caller's own buffer is refused.
     const FRAME: usize = 1024;
-    /// Bytes that a connection can queue to write.
+    /// Bytes that a connection can queue to write. In a [`Node`](crate::node::Node) these are only its own frames,
+    /// the longest of which is the preflight.
     const TX: usize = 1024;
+    /// Bytes of messages that can wait for one peer.
+    const OUTBOX: usize = 1024;
+    /// Peers that are connected, or for whom messages wait.
+    const PEERS: usize = 4;
+    /// Connections, also those that are being opened and closed.
+    const CONNECTIONS: usize = 4;
 }
 
 /// Defines a storage tier that never allocates, with sizes given by name.
@@ -65,6 +72,16 @@ macro_rules! fixed {
                 type BlockRules = s::FixedTable<$crate::router::BlockRule<Self>, { <Sizes as Z>::BLOCK_RULES }>;
                 type RxBuffer = s::FixedBuffer<{ <Sizes as Z>::FRAME }>;
                 type TxQueue = s::FixedQueue<{ <Sizes as Z>::TX }>;
+                type Outbox = s::FixedQueue<{ <Sizes as Z>::OUTBOX }>;
+                type Peers = s::FixedTable<$crate::node::PeerSlot<Self>, { <Sizes as Z>::PEERS }>;
+                type Connections = s::FixedTable<$crate::node::ConnectionSlot, { <Sizes as Z>::CONNECTIONS }>;
+                type ConnectionTimers = s::FixedSeq<$crate::node::Timer, { <Sizes as Z>::CONNECTIONS }>;
+                type ConnectionPlaces = s::FixedSeq<u32, { <Sizes as Z>::CONNECTIONS }>;
+                type PeerTimers = s::FixedSeq<$crate::node::Timer, { <Sizes as Z>::PEERS }>;
+                type PeerPlaces = s::FixedSeq<u32, { <Sizes as Z>::PEERS }>;
+                type Outboxes = s::FixedSeq<Option<$crate::node::Outbox<Self>>, { <Sizes as Z>::PEERS }>;
+                type Carriers<C: $crate::connection::Channel> =
+                    s::FixedSeq<Option<$crate::node::Carrier<Self, C>>, { <Sizes as Z>::CONNECTIONS }>;
             }
         };
     };
@@ -76,6 +93,9 @@ macro_rules! fixed {
     (@size blocked_counts $value:expr) => { const BLOCKED_COUNTS: usize = $value; };
     (@size block_rules $value:expr) => { const BLOCK_RULES: usize = $value; };
     (@size frame $value:expr) => { const FRAME: usize = $value; };
+    (@size outbox $value:expr) => { const OUTBOX: usize = $value; };
+    (@size peers $value:expr) => { const PEERS: usize = $value; };
+    (@size connections $value:expr) => { const CONNECTIONS: usize = $value; };
     (@size tx $value:expr) => { const TX: usize = $value; };
 }
 
@@ -110,6 +130,36 @@ impl<const N: usize> AsRef<str> for FixedText<N> {
 impl<const N: usize> Owned<str> for FixedText<N> {
     fn copy_from(value: &str) -> Option<Self> {
         heapless::String::try_from(value).ok().map(Self)
+    }
+}
+
+/// Up to `N` elements.
+#[derive(Debug, Clone)]
+pub struct FixedSeq<T, const N: usize>(heapless::Vec<T, N>);
+
+impl<T, const N: usize> Default for FixedSeq<T, N> {
+    fn default() -> Self {
+        Self(heapless::Vec::new())
+    }
+}
+
+impl<T: fmt::Debug, const N: usize> Seq<T> for FixedSeq<T, N> {
+    #[inline]
+    fn as_slice(&self) -> &[T] {
+        &self.0
+    }
+
+    #[inline]
+    fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.0
+    }
+
+    fn push(&mut self, value: T) -> bool {
+        self.0.push(value).is_ok()
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.0.pop()
     }
 }
 
@@ -235,6 +285,25 @@ impl<const N: usize> fmt::Debug for FixedQueue<N> {
     }
 }
 
+impl<const N: usize> Pull for FixedQueue<N> {
+    fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
+        match (pieces.first_mut(), self.bytes.get(self.head..self.tail)) {
+            (Some(piece), Some(queued)) if !queued.is_empty() => {
+                *piece = queued;
+                1
+            }
+            _ => 0,
+        }
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.head += len.min(self.len());
+        if self.head == self.tail {
+            (self.head, self.tail) = (0, 0);
+        }
+    }
+}
+
 impl<const N: usize> TxQueue for FixedQueue<N> {
     const GIVES_BACK: bool = false;
 
@@ -264,23 +333,6 @@ impl<const N: usize> TxQueue for FixedQueue<N> {
         let start = self.tail;
         self.tail += len;
         self.bytes.get_mut(start..self.tail)
-    }
-
-    fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
-        match (pieces.first_mut(), self.bytes.get(self.head..self.tail)) {
-            (Some(piece), Some(queued)) if !queued.is_empty() => {
-                *piece = queued;
-                1
-            }
-            _ => 0,
-        }
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.head += len.min(self.len());
-        if self.head == self.tail {
-            (self.head, self.tail) = (0, 0);
-        }
     }
 
     fn capacity(&self) -> usize {

@@ -8,8 +8,10 @@ use core::fmt;
 use bytes::Bytes;
 use hashbrown::HashTable;
 
-use super::{Buffer, BufferLimits, Owned, Storage, Table, TxQueue, relaxed_capacity};
+use super::{Buffer, BufferLimits, Owned, Pull, Seq, Storage, Table, TxQueue, relaxed_capacity};
+use crate::connection::Channel;
 use crate::error::CapacityError;
+use crate::node::{Carrier, ConnectionSlot, Outbox, PeerSlot, Timer};
 use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The tier with an allocator. Limits come from the configuration.
@@ -27,6 +29,35 @@ impl Storage for Heap {
     type BlockRules = HeapTable<BlockRule<Self>>;
     type RxBuffer = HeapBuffer;
     type TxQueue = HeapQueue;
+    type Outbox = HeapQueue;
+    type Peers = HeapTable<PeerSlot<Self>>;
+    type Connections = HeapTable<ConnectionSlot>;
+    type ConnectionTimers = Vec<Timer>;
+    type ConnectionPlaces = Vec<u32>;
+    type PeerTimers = Vec<Timer>;
+    type PeerPlaces = Vec<u32>;
+    type Outboxes = Vec<Option<Outbox<Self>>>;
+    type Carriers<C: Channel> = Vec<Option<Carrier<Self, C>>>;
+}
+
+/// Bounded by those who push: no sequence is longer than the table that it belongs to.
+impl<T: fmt::Debug> Seq<T> for Vec<T> {
+    fn as_slice(&self) -> &[T] {
+        self
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [T] {
+        self
+    }
+
+    fn push(&mut self, value: T) -> bool {
+        Self::push(self, value);
+        true
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        Self::pop(self)
+    }
 }
 
 impl Owned<[u8]> for Box<[u8]> {
@@ -238,37 +269,7 @@ impl fmt::Debug for HeapQueue {
     }
 }
 
-impl TxQueue for HeapQueue {
-    const GIVES_BACK: bool = true;
-
-    fn with_limits(limits: BufferLimits) -> Self {
-        let bytes = alloc::vec![0; limits.min_bytes];
-        Self { bytes, head: 0, tail: 0, shared: VecDeque::new(), shared_bytes: 0, limits, peak: 0 }
-    }
-
-    #[inline]
-    fn len(&self) -> usize {
-        self.tail - self.head + self.shared_bytes
-    }
-
-    fn limit(&self) -> usize {
-        self.limits.max_bytes
-    }
-
-    #[inline]
-    fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
-        if len > self.limits.max_bytes - self.len() {
-            return None;
-        }
-        if len > self.bytes.len() - self.tail {
-            self.make_room(len);
-        }
-        let start = self.tail;
-        self.tail += len;
-        self.peak = self.peak.max(self.tail);
-        self.bytes.get_mut(start..self.tail)
-    }
-
+impl Pull for HeapQueue {
     fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
         let mut count = 0;
         let mut add = |piece: &'a [u8]| {
@@ -307,6 +308,38 @@ impl TxQueue for HeapQueue {
         if self.head == self.tail && self.shared.is_empty() {
             (self.head, self.tail) = (0, 0);
         }
+    }
+}
+
+impl TxQueue for HeapQueue {
+    const GIVES_BACK: bool = true;
+
+    fn with_limits(limits: BufferLimits) -> Self {
+        let bytes = alloc::vec![0; limits.min_bytes];
+        Self { bytes, head: 0, tail: 0, shared: VecDeque::new(), shared_bytes: 0, limits, peak: 0 }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.tail - self.head + self.shared_bytes
+    }
+
+    fn limit(&self) -> usize {
+        self.limits.max_bytes
+    }
+
+    #[inline]
+    fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
+        if len > self.limits.max_bytes - self.len() {
+            return None;
+        }
+        if len > self.bytes.len() - self.tail {
+            self.make_room(len);
+        }
+        let start = self.tail;
+        self.tail += len;
+        self.peak = self.peak.max(self.tail);
+        self.bytes.get_mut(start..self.tail)
     }
 
     fn capacity(&self) -> usize {

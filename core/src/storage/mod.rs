@@ -8,11 +8,13 @@ mod fixed;
 #[cfg(feature = "alloc")]
 mod heap;
 
-pub use fixed::{FixedBuffer, FixedBytes, FixedQueue, FixedSizes, FixedTable, FixedText};
+pub use fixed::{FixedBuffer, FixedBytes, FixedQueue, FixedSeq, FixedSizes, FixedTable, FixedText};
 #[cfg(feature = "alloc")]
 pub use heap::{Heap, HeapBuffer, HeapQueue, HeapTable};
 
+use crate::connection::Channel;
 use crate::error::CapacityError;
+use crate::node::{Carrier, ConnectionSlot, Outbox, PeerSlot, Timer};
 use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The types in which one node keeps its state.
@@ -37,6 +39,40 @@ pub trait Storage: Sized + 'static {
     type RxBuffer: Buffer;
     /// What a connection has to write.
     type TxQueue: TxQueue;
+    /// Messages that wait for one peer.
+    type Outbox: TxQueue;
+    /// Peers that are connected, or for whom messages wait.
+    type Peers: Table<PeerSlot<Self>>;
+    /// Connections.
+    type Connections: Table<ConnectionSlot>;
+    /// A deadline for each connection.
+    type ConnectionTimers: Seq<Timer>;
+    /// Where each connection's deadline is.
+    type ConnectionPlaces: Seq<u32>;
+    /// A deadline for each peer.
+    type PeerTimers: Seq<Timer>;
+    /// Where each peer's deadline is.
+    type PeerPlaces: Seq<u32>;
+    /// An outbox for each peer.
+    type Outboxes: Seq<Option<Outbox<Self>>>;
+    /// Both halves of each connection.
+    type Carriers<C: Channel>: Seq<Option<Carrier<Self, C>>>;
+}
+
+/// A bounded sequence.
+pub trait Seq<T>: Default + core::fmt::Debug {
+    /// Its elements.
+    fn as_slice(&self) -> &[T];
+
+    /// Its elements.
+    fn as_mut_slice(&mut self) -> &mut [T];
+
+    /// Adds an element at the end; `false` if there is no place for it.
+    #[must_use]
+    fn push(&mut self, value: T) -> bool;
+
+    /// Removes the last element.
+    fn pop(&mut self) -> Option<T>;
 }
 
 /// A small value of its own, copied from a borrowed one.
@@ -128,8 +164,18 @@ pub trait Buffer: core::fmt::Debug {
     fn relax(&mut self) -> bool;
 }
 
+/// Bytes that are looked at and taken from the front.
+pub trait Pull {
+    /// The first bytes as pieces. Returns how many pieces were put into `pieces`; fewer than its length means that
+    /// all bytes are shown.
+    fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize;
+
+    /// Takes the first `len` bytes, which were shown before.
+    fn consume(&mut self, len: usize);
+}
+
 /// Bytes to write, first in, first out.
-pub trait TxQueue: core::fmt::Debug {
+pub trait TxQueue: Pull + core::fmt::Debug {
     /// Whether [`relax`](Self::relax) can ever do anything.
     const GIVES_BACK: bool;
 
@@ -150,12 +196,6 @@ pub trait TxQueue: core::fmt::Debug {
     /// Room for `len` more bytes in one piece at the end of the queue, or `None` if that would pass the limit. They
     /// count as queued at once; the caller overwrites all of them, whatever they hold.
     fn reserve(&mut self, len: usize) -> Option<&mut [u8]>;
-
-    /// The first bytes of the queue as pieces. Returns how many pieces were put into `pieces`.
-    fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize;
-
-    /// Takes the first `len` bytes off the queue.
-    fn consume(&mut self, len: usize);
 
     /// Bytes of memory that it owns.
     fn capacity(&self) -> usize;

@@ -1,0 +1,357 @@
+//! All of a node: peers, their connections and outboxes, spaces and modules.
+
+mod action;
+
+mod outbox;
+mod peers;
+mod timers;
+
+pub use action::{Action, Input, MessageId, SendError};
+
+pub use outbox::{Numbers, Outbox, TakenBack};
+pub use peers::{
+    ConnectionId, ConnectionSlot, ConnectionState, DownCause, Ending, MAX_CONNECTIONS_PER_PEER, NotSentCause,
+    PeerKey, PeerLimits, PeerSlot, PeerTable, PendingPolicy, Step,
+};
+pub use timers::Timer;
+
+use core::time::Duration;
+
+use timers::Timers;
+
+use crate::config::{Config, RouterLimits};
+use crate::connection::{Answer, Channel, CloseReason, Plain, QuestionId, Rx, Tx};
+use crate::error::{ApiMisuse, CapacityError};
+use crate::peer::{Peer, PeerId};
+use crate::router::{BlockedCounts, Directory, Policy};
+use crate::storage::{Seq, Storage};
+use crate::time::{Instant, earliest};
+use crate::wire::{PeerUrl, UrlRules};
+
+/// Limits and deadlines of a node. Start from [`HOST`](Self::HOST) or [`DEVICE`](Self::DEVICE).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_structs)] // written with `..NodeConfig::HOST`
+pub struct NodeConfig {
+    /// Each connection.
+    pub connection: Config,
+    /// Spaces, modules, counters.
+    pub router: RouterLimits,
+    /// Peers and the number of connections.
+    pub peers: PeerLimits,
+    /// Bytes that the frame buffers of all connections may own together. The connection whose read passes it is
+    /// closed.
+    pub max_receive_bytes: usize,
+    /// An empty frame is written on an open connection on which nothing was heard for this long, so that a peer that
+    /// forgot it can say so. `None` where the carrier has a keep-alive of its own.
+    pub idle_probe: Option<Duration>,
+}
+
+impl NodeConfig {
+    /// For a machine with plenty of memory: 1 GiB of frame buffers, a probe after 30 s.
+    pub const HOST: Self = Self {
+        connection: Config::HOST,
+        router: RouterLimits::HOST,
+        peers: PeerLimits::HOST,
+        max_receive_bytes: 1 << 30,
+        idle_probe: Some(Duration::from_secs(30)),
+    };
+
+    /// For a microcontroller: the storage's own sizes are the limits.
+    pub const DEVICE: Self = Self {
+        connection: Config::DEVICE,
+        router: RouterLimits::DEVICE,
+        peers: PeerLimits::DEVICE,
+        max_receive_bytes: usize::MAX,
+        ..Self::HOST
+    };
+}
+
+/// Both halves of one connection.
+#[derive(Debug)]
+pub struct Carrier<S: Storage, C: Channel> {
+    id: ConnectionId,
+    rx: Rx<S, C>,
+    tx: Tx<S, C>,
+    /// The open question that the peer table answers.
+    settle: Option<QuestionId>,
+    /// When bytes came last, or a probe was written.
+    heard_at: Instant,
+    /// What the frame buffer owned when it was last looked at.
+    memory: usize,
+}
+
+/// A whole node without sockets: everything that happens goes in through [`handle`](Self::handle), everything that is
+/// to be done comes out of its cursor.
+///
+/// It is for tests, simulations and firmware that drives its sockets in one loop. A host with threads uses the same
+/// parts apart: [`PeerTable`], [`Outbox`], [`Rx`], [`Tx`], [`Directory`].
+///
+/// # Driving it
+///
+/// 1. [`handle`](Self::handle) what happened, take [`Action`]s until there are none, [`finish`](Actions::finish).
+/// 2. Write what [`transmit`](Self::transmit) gives for each connection to its socket.
+/// 3. Wait for a socket or for [`poll_timeout`](Self::poll_timeout), which is [`Input::Timeout`].
+///
+/// After [`answer`](Self::answer) show the bytes of that connection again (or none); after a send or a disconnect from
+/// outside of a delivery, [`Input::Wake`].
+#[derive(Debug)]
+pub struct Node<S: Storage, P, C: Channel = Plain> {
+    directory: Directory<S, P>,
+    counts: BlockedCounts<S>,
+    peers: PeerTable<S>,
+    outboxes: S::Outboxes,
+    carriers: S::Carriers<C>,
+    /// Deadlines of connections. Each is set to the earliest of its connection's, or to an earlier moment.
+    timers: Timers<S::ConnectionTimers, S::ConnectionPlaces>,
+    config: NodeConfig,
+    /// What the frame buffers of all connections own together.
+    receive_bytes: usize,
+    /// What is to be said on a connection that the application closes.
+    parting: Option<(ConnectionId, PartingWords)>,
+    /// The peer whose messages are being given up.
+    giving_up: Option<(PeerKey, NotSentCause)>,
+}
+
+/// Bytes of the reason that a peer is told by [`Ops::disconnect`]; a longer one is cut.
+pub const MAX_PARTING_BYTES: usize = 128;
+
+type PartingWords = heapless::Vec<u8, MAX_PARTING_BYTES>;
+
+impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
+    /// A node with nothing registered and no peers. `seed` is a number that strangers cannot guess: it seeds hashes
+    /// and the jitter of retries.
+    pub fn new(config: &NodeConfig, own_id: PeerId, seed: u64, policy: P) -> Self {
+        Self {
+            directory: Directory::new(&config.router, policy),
+            counts: BlockedCounts::new(&config.router, seed),
+            peers: PeerTable::new(&config.peers, own_id, seed),
+            outboxes: S::Outboxes::default(),
+            carriers: S::Carriers::default(),
+            timers: Timers::new(),
+            config: *config,
+            receive_bytes: 0,
+            parting: None,
+            giving_up: None,
+        }
+    }
+
+    /// A connection was accepted, whose channel has these halves.
+    ///
+    /// # Errors
+    /// [`CapacityError`] if there is no place for it: close it at once.
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        channel: (C::Opener, C::Sealer),
+    ) -> Result<ConnectionId, CapacityError> {
+        if self.peers.is_crowded() {
+            return Err(CapacityError::Pending);
+        }
+        let id = self.peers.accept()?;
+        let rx = Rx::accept(now, &self.config.connection, channel.0);
+        self.insert_carrier(now, id, rx, channel.1);
+        Ok(id)
+    }
+
+    /// A connection that was to be dialled is established; its channel has these halves.
+    ///
+    /// # Errors
+    /// [`ApiMisuse::NoSuchConnection`] if the node does not want it any more: close it at once.
+    pub fn connected(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        channel: (C::Opener, C::Sealer),
+    ) -> Result<(), ApiMisuse> {
+        let dialing = self.peers.state(id) == Some(ConnectionState::Dialing);
+        let url = self.peers.peer_of(id).and_then(|peer| self.peers.url(peer)).filter(|_| dialing);
+        let rules = UrlRules { max_bytes: usize::MAX, ..self.config.connection.url };
+        let url = url.and_then(|url| PeerUrl::parse(url, &rules).ok()).ok_or(ApiMisuse::NoSuchConnection)?;
+        let rx = Rx::dial(now, &self.config.connection, channel.0, url)
+            .map_err(|_| ApiMisuse::NoSuchConnection)?;
+        self.peers.dialled(id);
+        self.insert_carrier(now, id, rx, channel.1);
+        Ok(())
+    }
+
+    fn insert_carrier(&mut self, now: Instant, id: ConnectionId, rx: Rx<S, C>, sealer: C::Sealer) {
+        let tx = Tx::new(&self.config.connection, sealer);
+        let carrier = Carrier { id, rx: rx.settling(), tx, settle: None, heard_at: now, memory: 0 };
+        let index = id.index();
+        while self.carriers.as_slice().len() <= index {
+            if !self.carriers.push(None) {
+                debug_assert!(false, "as many places as connections");
+                return;
+            }
+        }
+        self.carriers.as_mut_slice()[index] = Some(carrier);
+        self.arm(id);
+    }
+
+    /// Tells the node what happened; the cursor gives what is to be done about it.
+    pub fn handle<'n, 'i>(&'n mut self, now: Instant, input: Input<'i>) -> Actions<'n, 'i, S, P, C> {
+        Actions::new(self, now, input)
+    }
+
+    /// Answers the question that is open on a connection. Show its bytes again, or none, to go on.
+    ///
+    /// # Errors
+    /// [`ApiMisuse`] if the connection has ended, if `id` is not open, or if it asks for another kind of answer.
+    /// Nothing has changed then.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        id: QuestionId,
+        answer: Answer<'_>,
+    ) -> Result<(), ApiMisuse> {
+        let carrier = find(&mut self.carriers, connection).ok_or(ApiMisuse::NoSuchConnection)?;
+        if carrier.settle == Some(id) {
+            return Err(ApiMisuse::NoSuchQuestion);
+        }
+        carrier.rx.answer(now, &mut carrier.tx, id, answer)?;
+        if matches!(answer, Answer::Preflight { .. }) && carrier.rx.close_reason().is_none() {
+            self.peers.sent(connection);
+        }
+        self.arm(connection);
+        Ok(())
+    }
+
+    /// What can be done from inside a delivery, to be done from outside. Handle [`Input::Wake`] afterwards.
+    pub fn ops(&mut self, now: Instant) -> Ops<'_, S, P> {
+        Ops {
+            directory: &mut self.directory,
+            counts: &mut self.counts,
+            peers: &mut self.peers,
+            outboxes: &mut self.outboxes,
+            parting: &mut self.parting,
+            config: &self.config,
+            now,
+        }
+    }
+
+    /// Copies bytes for a connection's socket into `out` and returns how many.
+    pub fn transmit(&mut self, now: Instant, connection: ConnectionId, out: &mut [u8]) -> usize {
+        let Some((tx, outbox)) = self.writer(connection) else { return 0 };
+        let len = tx.transmit_with(now, outbox, out);
+        self.arm(connection);
+        len
+    }
+
+    /// Shows the bytes for a connection's socket as pieces; `write` returns how many of them the socket took.
+    ///
+    /// # Errors
+    /// Whatever `write` returns; nothing has changed then.
+    pub fn transmit_slices<E>(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        write: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let Some((tx, outbox)) = self.writer(connection) else { return Ok(0) };
+        let result = tx.transmit_slices_with(now, outbox, write);
+        self.arm(connection);
+        result
+    }
+
+    /// Whether there is something to transmit on a connection.
+    pub fn has_output(&mut self, connection: ConnectionId) -> bool {
+        self.writer(connection)
+            .is_some_and(|(tx, outbox)| tx.pending() > 0 || outbox.is_some_and(|outbox| outbox.is_writable()))
+    }
+
+    fn writer(&mut self, connection: ConnectionId) -> Option<(&mut Tx<S, C>, Option<&mut Outbox<S>>)> {
+        let carrier = find(&mut self.carriers, connection)?;
+        let open = self.peers.state(connection) == Some(ConnectionState::Open);
+        let peer = self.peers.peer_of(connection).filter(|_| open);
+        let outbox =
+            peer.and_then(|peer| self.outboxes.as_mut_slice().get_mut(peer.index())?.as_mut());
+        Some((&mut carrier.tx, outbox))
+    }
+
+    /// The socket of a connection that was [`Action::Closed`] is closed: its place is free.
+    pub fn release(&mut self, connection: ConnectionId) {
+        if self.peers.state(connection).is_some() {
+            debug_assert!(false, "the connection has not ended");
+            return;
+        }
+        if let Some(carrier) = find(&mut self.carriers, connection) {
+            self.receive_bytes -= carrier.memory;
+            self.carriers.as_mut_slice()[connection.index()] = None;
+            self.timers.clear(connection.index() as u32);
+        }
+        self.peers.release(connection);
+    }
+
+    /// When [`Input::Timeout`] is due. A peek.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        earliest(self.timers.next_at(), self.peers.poll_timeout())
+    }
+
+    /// Whether this machine's own network works. While it does not, no peer is called unresponsive.
+    pub fn set_network_up(&mut self, up: bool) {
+        self.peers.set_network_up(up);
+    }
+
+    /// The spaces, the modules and the policy.
+    pub fn directory(&self) -> &Directory<S, P> {
+        &self.directory
+    }
+
+    /// The spaces, the modules and the policy, to change them.
+    pub fn directory_mut(&mut self) -> &mut Directory<S, P> {
+        &mut self.directory
+    }
+
+    /// How many messages were blocked, by peer and space.
+    pub fn blocked_counts(&self) -> &BlockedCounts<S> {
+        &self.counts
+    }
+
+    /// The peers and their connections.
+    pub fn peers(&self) -> &PeerTable<S> {
+        &self.peers
+    }
+
+    /// A peer, as policies see it.
+    pub fn peer(&self, key: PeerKey) -> Option<Peer<'_>> {
+        Some(Peer::new(self.peers.url(key)?, self.peers.id(key)))
+    }
+
+    /// The receive half of a connection, to look at.
+    pub fn rx(&self, connection: ConnectionId) -> Option<&Rx<S, C>> {
+        let carrier = self.carriers.as_slice().get(connection.index())?.as_ref()?;
+        (carrier.id == connection).then_some(&carrier.rx)
+    }
+
+    /// The outbox of a peer, to look at.
+    pub fn outbox(&self, key: PeerKey) -> Option<&Outbox<S>> {
+        self.peers.id(key)?;
+        self.outboxes.as_slice().get(key.index())?.as_ref()
+    }
+
+    /// Bytes that the frame buffers of all connections own together, as of their last reads.
+    pub fn receive_bytes(&self) -> usize {
+        self.receive_bytes
+    }
+
+    /// Sets a connection's deadline if it is earlier than the one that is set; one that is later is left to be found
+    /// when the earlier one comes.
+    fn arm(&mut self, connection: ConnectionId) {
+        let open = self.peers.state(connection) == Some(ConnectionState::Open);
+        let Some(carrier) = find(&mut self.carriers, connection) else { return };
+        let probe = self.config.idle_probe.filter(|_| open).map(|probe| carrier.heard_at + probe);
+        let deadline = earliest(earliest(carrier.rx.poll_timeout(), carrier.tx.poll_timeout()), probe);
+        let key = connection.index() as u32;
+        if let Some(deadline) = deadline {
+            if self.timers.get(key).is_none_or(|armed| deadline < armed) {
+                self.timers.set(key, deadline);
+            }
+        }
+    }
+}
+
+/// The carrier of a connection.
+fn find<S: Storage, C: Channel>(carriers: &mut S::Carriers<C>, id: ConnectionId) -> Option<&mut Carrier<S, C>> {
+    carriers.as_mut_slice().get_mut(id.index())?.as_mut().filter(|carrier| carrier.id == id)
+}

@@ -1,0 +1,220 @@
+//! What waits to be sent to one peer, and the fate of each message.
+
+use crate::config::Config;
+use crate::connection::PushError;
+use crate::storage::{Pull, Storage, TxQueue};
+use crate::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
+
+/// The messages for one peer, whichever connection they will go out on.
+///
+/// Messages are numbered in the order in which they were accepted, from 0. They belong to the peer, not to a
+/// connection, until the first of their bytes is written; what has been written on one connection is never written on
+/// another one. So every message ends as written on a connection that is still open, as *unknown* (written on a
+/// connection that has ended: it may have arrived, or not) or as *not sent* (certainly never to arrive).
+#[derive(Debug)]
+pub struct Outbox<S: Storage> {
+    queue: S::Outbox,
+    max_frame_bytes: usize,
+    /// Bytes of the frame that is being written which are still queued. Invariant: zero or less than a frame.
+    frame_left: usize,
+    /// The number of the next message to be accepted.
+    accepted: u64,
+    /// The number of the next message to be written. Invariant: `session <= written <= accepted`.
+    written: u64,
+    /// The number of the first message that the connection that is open could write.
+    session: u64,
+    /// Whether a connection is open that may write.
+    open: bool,
+    /// Whether writing waits for the fate of another connection.
+    paused: bool,
+}
+
+/// Numbers of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs)] // two ends
+pub struct Numbers {
+    /// The first one.
+    pub first: u64,
+    /// The last one, which is not before the first.
+    pub last: u64,
+}
+
+impl<S: Storage> Outbox<S> {
+    /// An empty outbox.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            queue: S::Outbox::with_limits(config.outbox),
+            max_frame_bytes: config.max_frame_bytes,
+            frame_left: 0,
+            accepted: 0,
+            written: 0,
+            session: 0,
+            open: false,
+            paused: false,
+        }
+    }
+
+    /// Accepts a message and returns its number.
+    ///
+    /// # Errors
+    /// See [`PushError`]. Nothing has changed then, and the message is still the caller's.
+    #[inline]
+    pub fn push(&mut self, message: &Message<'_>) -> Result<u64, PushError> {
+        let payload = message.encoded_len();
+        let header = FrameHeader::new(FrameType::Data, payload, self.max_frame_bytes.min(self.queue.limit()))
+            .map_err(|_| PushError::TooLarge)?;
+        let room = self.queue.reserve(HEADER_BYTES + payload).ok_or(PushError::Backpressure)?;
+        if let Some((header_out, rest)) = room.split_first_chunk_mut() {
+            *header_out = header.encode();
+            let encoded = message.encode(rest);
+            debug_assert_eq!(encoded.ok(), Some(payload), "reserved what encoded_len asks for");
+        }
+        let number = self.accepted;
+        self.accepted += 1;
+        Ok(number)
+    }
+
+    /// Whether no message waits to be written.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether a message waits of which nothing was written.
+    pub fn has_unwritten(&self) -> bool {
+        self.queue.len() > self.frame_left
+    }
+
+    /// Bytes that wait to be written.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Bytes of memory that it owns.
+    pub fn memory(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Whether the connection that is open may write now. A frame that has begun is always finished.
+    #[inline]
+    pub fn is_writable(&self) -> bool {
+        self.open && !self.queue.is_empty() && (!self.paused || self.frame_left > 0)
+    }
+
+    /// A connection opens: from now on it writes what waits.
+    pub fn begin(&mut self) {
+        debug_assert!(!self.open && self.frame_left == 0, "the session before has ended");
+        self.session = self.written;
+        self.open = true;
+    }
+
+    /// The connection that was open has ended. Returns the messages whose fate is unknown. What it did not begin to
+    /// write stays for the next one.
+    pub fn end(&mut self) -> Option<Numbers> {
+        self.queue.consume(core::mem::take(&mut self.frame_left));
+        self.open = false;
+        let first = core::mem::replace(&mut self.session, self.written);
+        (first < self.written).then(|| Numbers { first, last: self.written - 1 })
+    }
+
+    /// While paused no message begins to be written.
+    pub fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Takes back the first message that was not written. For those that are given up.
+    pub fn take_back(&mut self) -> Option<TakenBack<'_, S>> {
+        debug_assert_eq!(self.frame_left, 0, "only between sessions");
+        (self.written < self.accepted).then_some(TakenBack { outbox: self })
+    }
+
+    /// Gives memory back that was not needed since the last call. Returns whether there is more.
+    pub fn relax(&mut self) -> bool {
+        self.queue.relax()
+    }
+
+    /// Bytes of the frame that has begun to be written which are still here.
+    #[inline]
+    pub(crate) fn frame_left(&self) -> usize {
+        self.frame_left
+    }
+
+    /// The first bytes that may be written, as pieces; returns how many.
+    #[inline]
+    pub(crate) fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
+        match (self.is_writable(), self.paused) {
+            (true, false) => self.queue.peek(pieces),
+            (true, true) => self.peek_frame(pieces),
+            (false, _) => 0,
+        }
+    }
+
+    /// The rest of the frame that has begun, as pieces; returns how many.
+    pub(crate) fn peek_frame<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
+        let shown = self.queue.peek(pieces);
+        let mut left = self.frame_left;
+        let mut count = 0;
+        for piece in &mut pieces[..shown] {
+            *piece = &piece[..piece.len().min(left)];
+            left -= piece.len();
+            count += usize::from(!piece.is_empty());
+        }
+        count
+    }
+
+    /// The first `len` of these bytes were written.
+    pub(crate) fn consume(&mut self, mut len: usize) {
+        while len > 0 {
+            if self.frame_left == 0 {
+                self.frame_left = self.front_frame_bytes();
+                self.written += 1;
+            }
+            let taken = len.min(self.frame_left);
+            self.queue.consume(taken);
+            self.frame_left -= taken;
+            len -= taken;
+        }
+    }
+
+    /// Bytes of the first frame. Invariant: frames are queued whole.
+    fn front_frame_bytes(&self) -> usize {
+        let mut pieces = [&[][..]; 1];
+        self.queue.peek(&mut pieces);
+        let header = FrameHeader::decode(pieces[0], usize::MAX);
+        debug_assert!(header.is_ok(), "a header is queued in one piece");
+        header.map_or(self.queue.len(), FrameHeader::frame_bytes)
+    }
+}
+
+/// A message that is taken back out of an [`Outbox`]. It is gone when this is dropped.
+#[derive(Debug)]
+pub struct TakenBack<'o, S: Storage> {
+    outbox: &'o mut Outbox<S>,
+}
+
+impl<S: Storage> TakenBack<'_, S> {
+    /// The message's number.
+    pub fn number(&self) -> u64 {
+        self.outbox.written
+    }
+
+    /// The encoded message, if it is queued in one piece, as all are that were not shared.
+    pub fn bytes(&self) -> &[u8] {
+        let mut pieces = [&[][..]; 1];
+        self.outbox.queue.peek(&mut pieces);
+        pieces[0].get(HEADER_BYTES..self.outbox.front_frame_bytes()).unwrap_or_default()
+    }
+
+    /// The message.
+    pub fn message(&self) -> Message<'_> {
+        Message::decode(self.bytes()).unwrap_or_default()
+    }
+}
+
+impl<S: Storage> Drop for TakenBack<'_, S> {
+    fn drop(&mut self) {
+        let frame = self.outbox.front_frame_bytes();
+        self.outbox.queue.consume(frame);
+        self.outbox.written += 1;
+        self.outbox.session = self.outbox.written;
+    }
+}
