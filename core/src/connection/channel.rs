@@ -9,11 +9,14 @@ use crate::storage::Pull;
 ///
 /// A channel may cut the stream of frames into records wherever it likes. It opens them in place, in the bytes that
 /// the caller read, so that a whole record costs no copy; a record that arrives in pieces it keeps itself.
-pub trait Channel: fmt::Debug + 'static {
+pub trait Channel: fmt::Debug + Clone + 'static {
     /// Turns the peer's bytes into plaintext.
     type Opener: Opener;
     /// Turns queued plaintext into bytes for the peer.
     type Sealer: Sealer;
+    /// Whether it proves that the peer has the key that its id names. Without that an id is only claimed, and never
+    /// displaces a live connection.
+    const PROVES_ID: bool;
 }
 
 /// Where [`Opener::open`] left the plaintext.
@@ -40,7 +43,7 @@ pub enum Opened {
 }
 
 /// The receive half of a channel.
-pub trait Opener: fmt::Debug {
+pub trait Opener: fmt::Debug + Clone {
     /// Opens the first record of `wire`, which is not empty. Each byte is shown once: what was opened in place is
     /// plaintext from then on, and whoever drives the opener remembers how much of it there is.
     ///
@@ -64,7 +67,7 @@ pub trait Opener: fmt::Debug {
 
 /// The transmit half of a channel. Plaintext stays in the queue until it is sealed; what is sealed never moves to
 /// another connection.
-pub trait Sealer: fmt::Debug {
+pub trait Sealer: fmt::Debug + Clone {
     /// The next bytes for the peer, as pieces; returns how many. It seals a record if none is under way and the
     /// queue is not empty.
     fn peek<'a, Q: Pull>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize;
@@ -86,6 +89,7 @@ pub struct Plain;
 impl Channel for Plain {
     type Opener = Self;
     type Sealer = Self;
+    const PROVES_ID: bool = false;
 }
 
 impl Opener for Plain {

@@ -36,7 +36,7 @@ pub(super) struct Bounds {
 
 /// Finds frames. A frame that lies whole in the plaintext is found there; one that does not is put together in a
 /// buffer that grows with the bytes that arrived, never with the length that the header claims.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Deframer<B> {
     /// The front of the frame that is under way, header first. Invariant: never longer than its frame.
     buffer: B,

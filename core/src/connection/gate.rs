@@ -110,7 +110,7 @@ pub enum Role {
 }
 
 /// Where a connection stands, which question is open, and until when.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Gate {
     pub(super) role: Role,
     /// Whether a peer table decides about this connection.

@@ -11,8 +11,9 @@ mod whole;
 
 pub use channel::{Channel, Opened, Opener, Plain, Sealer};
 pub use close::{CloseReason, Refusal, SUPERSEDED, Timeout};
-pub(crate) use frames::Cursor;
+pub(crate) use frames::{Cursor, Next};
 pub use frames::Frames;
+pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};
 pub use rx::{Rx, RxCounts};
 pub use tx::{PushError, Tx, TxCounts};
@@ -108,6 +109,8 @@ pub enum NotDialable {
     PortZero,
     /// It is longer than the storage can hold.
     TooLong,
+    /// It is this node's own.
+    OurOwnId,
 }
 
 impl fmt::Display for NotDialable {
@@ -116,6 +119,7 @@ impl fmt::Display for NotDialable {
             Self::NoPeerId => "the URL has no peer id",
             Self::PortZero => "port 0 cannot be dialled",
             Self::TooLong => "the URL is too long",
+            Self::OurOwnId => "the URL is our own",
         })
     }
 }

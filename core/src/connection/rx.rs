@@ -15,7 +15,7 @@ use crate::storage::{Buffer, Owned, Storage};
 use crate::time::{Instant, earliest};
 use crate::wire::{Kind, Message, PeerUrl, PreflightPayload};
 
-/// The receive half of a connection: it takes the socket's bytes and gives [`Action`]s.
+/// The receive half of a connection: it takes the socket's bytes and gives [`Action`](super::Action)s.
 ///
 /// # Driving it
 ///
@@ -23,7 +23,7 @@ use crate::wire::{Kind, Message, PeerUrl, PreflightPayload};
 ///
 /// 1. [`read`](Self::read) with the bytes it has (none at first: a dialler has something to ask before any arrive),
 ///    then [`Frames::next`] until it gives `None`.
-/// 2. It carries out each action. Between two of them it may await. An [`Action::Ask`] is answered with
+/// 2. It carries out each action. Between two of them it may await. An [`Action::Ask`](super::Action::Ask) is answered with
 ///    [`answer`](Self::answer), now or later, from this task.
 /// 3. [`Frames::finish`] tells how many bytes were taken, and what the connection wants. The bytes that were not taken
 ///    come first in the next `read`, unchanged. Not calling `next` any more is how to be slow: what is not read stays
@@ -36,7 +36,7 @@ use crate::wire::{Kind, Message, PeerUrl, PreflightPayload};
 /// At the end of the stream the task calls [`end`](Self::end), and `read` without bytes once more.
 ///
 /// [`Connection`](super::Connection) does this for those who want one value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rx<S: Storage, C: Channel = Plain> {
     pub(super) opener: C::Opener,
     pub(super) deframer: Deframer<S::RxBuffer>,
@@ -82,7 +82,7 @@ impl RxCounts {
 }
 
 /// A peer's URL and the id it ends in.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Identity<S: Storage> {
     pub(super) url: S::Url,
     pub(super) id: PeerId,
@@ -249,9 +249,21 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     }
 
     /// Closes the connection: nothing that has arrived is delivered any more. The next [`read`](Self::read) gives
-    /// [`Action::Closed`]. The first reason counts.
+    /// [`Action::Closed`](super::Action::Closed). The first reason counts.
     pub fn close(&mut self, reason: CloseReason) {
         self.gate.close(reason);
+    }
+
+    /// Closes the connection where the driver knows of it: there will be no [`Action::Closed`].
+    ///
+    /// [`Action::Closed`]: super::Action::Closed
+    pub(crate) fn close_told(&mut self, reason: CloseReason) {
+        self.gate.close_told(reason);
+    }
+
+    /// Opens the question that the peer table answers.
+    pub(crate) fn ask_settle(&mut self, now: Instant) -> QuestionId {
+        self.gate.ask(now, Stage::Settle)
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. A peek.

@@ -25,7 +25,7 @@ const MAX_PIECES: usize = 16;
 /// Frames that are queued together are written together. There are two ways to pull: [`transmit`](Self::transmit)
 /// copies into the caller's buffer, and what it returned is gone; [`transmit_slices`](Self::transmit_slices) shows
 /// pieces for a vectored write, and what the socket took is gone.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tx<S: Storage, C: Channel = Plain> {
     queue: S::TxQueue,
     sealer: C::Sealer,

@@ -75,7 +75,7 @@ use crate::wire::{Message, PeerUrl};
 /// assert_eq!(drive(&mut acceptor, &spaces, bob, &mut wire[..len].to_vec()), [b"it rains"]);
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Connection<S: Storage, C: Channel = Plain> {
     rx: Rx<S, C>,
     tx: Tx<S, C>,

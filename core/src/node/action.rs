@@ -80,14 +80,13 @@ pub enum Action<'a> {
         /// The peer.
         peer: PeerKey,
     },
-    /// A message was given up. None of its bytes was ever written, so it is safe to send it again.
+    /// A message was given up. None of its bytes was ever written, so it is safe to send it again:
+    /// [`Ops::given_up`](super::Ops::given_up) hands it back.
     NotSent {
         /// The message.
         message: MessageId,
         /// Why.
         cause: NotSentCause,
-        /// Its encoding.
-        bytes: &'a [u8],
     },
     /// Give a message to a space's handler. If it refuses, [`Ops::refuse`](super::Ops::refuse).
     Notify {

@@ -1,14 +1,18 @@
 //! All of a node: peers, their connections and outboxes, spaces and modules.
 
 mod action;
+mod drive;
+mod ops;
 
 mod outbox;
 mod peers;
 mod timers;
 
 pub use action::{Action, Input, MessageId, SendError};
+pub use drive::Actions;
+pub use ops::Ops;
 
-pub use outbox::{Numbers, Outbox, TakenBack};
+pub use outbox::{Numbers, Outbox};
 pub use peers::{
     ConnectionId, ConnectionSlot, ConnectionState, DownCause, Ending, MAX_CONNECTIONS_PER_PEER, NotSentCause,
     PeerKey, PeerLimits, PeerSlot, PeerTable, PendingPolicy, Step,
@@ -20,7 +24,7 @@ use core::time::Duration;
 use timers::Timers;
 
 use crate::config::{Config, RouterLimits};
-use crate::connection::{Answer, Channel, CloseReason, Plain, QuestionId, Rx, Tx};
+use crate::connection::{Answer, Channel, Plain, QuestionId, Rx, Tx};
 use crate::error::{ApiMisuse, CapacityError};
 use crate::peer::{Peer, PeerId};
 use crate::router::{BlockedCounts, Directory, Policy};
@@ -67,13 +71,15 @@ impl NodeConfig {
 }
 
 /// Both halves of one connection.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Carrier<S: Storage, C: Channel> {
     id: ConnectionId,
     rx: Rx<S, C>,
     tx: Tx<S, C>,
     /// The open question that the peer table answers.
     settle: Option<QuestionId>,
+    /// The peer that is up on this connection, also when it has just ended.
+    up: Option<PeerKey>,
     /// When bytes came last, or a probe was written.
     heard_at: Instant,
     /// What the frame buffer owned when it was last looked at.
@@ -94,7 +100,7 @@ pub struct Carrier<S: Storage, C: Channel> {
 ///
 /// After [`answer`](Self::answer) show the bytes of that connection again (or none); after a send or a disconnect from
 /// outside of a delivery, [`Input::Wake`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Node<S: Storage, P, C: Channel = Plain> {
     directory: Directory<S, P>,
     counts: BlockedCounts<S>,
@@ -109,7 +115,20 @@ pub struct Node<S: Storage, P, C: Channel = Plain> {
     /// What is to be said on a connection that the application closes.
     parting: Option<(ConnectionId, PartingWords)>,
     /// The peer whose messages are being given up.
-    giving_up: Option<(PeerKey, NotSentCause)>,
+    giving_up: Option<GivingUp>,
+    /// A connection that may have something to ask without having received anything.
+    pump: Option<ConnectionId>,
+}
+
+/// The messages that are being given up, one action at a time.
+#[derive(Debug, Clone, Copy)]
+struct GivingUp {
+    peer: PeerKey,
+    cause: NotSentCause,
+    /// Messages from this number on were accepted since: they are not given up.
+    end: u64,
+    /// The first message was told of, and is to be dropped.
+    told: bool,
 }
 
 /// Bytes of the reason that a peer is told by [`Ops::disconnect`]; a longer one is cut.
@@ -132,6 +151,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             receive_bytes: 0,
             parting: None,
             giving_up: None,
+            pump: None,
         }
     }
 
@@ -176,7 +196,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
 
     fn insert_carrier(&mut self, now: Instant, id: ConnectionId, rx: Rx<S, C>, sealer: C::Sealer) {
         let tx = Tx::new(&self.config.connection, sealer);
-        let carrier = Carrier { id, rx: rx.settling(), tx, settle: None, heard_at: now, memory: 0 };
+        let carrier = Carrier { id, rx: rx.settling(), tx, settle: None, up: None, heard_at: now, memory: 0 };
         let index = id.index();
         while self.carriers.as_slice().len() <= index {
             if !self.carriers.push(None) {
@@ -205,7 +225,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         id: QuestionId,
         answer: Answer<'_>,
     ) -> Result<(), ApiMisuse> {
-        let carrier = find(&mut self.carriers, connection).ok_or(ApiMisuse::NoSuchConnection)?;
+        let carrier = carrier_of::<S, C>(&mut self.carriers, connection).ok_or(ApiMisuse::NoSuchConnection)?;
         if carrier.settle == Some(id) {
             return Err(ApiMisuse::NoSuchQuestion);
         }
@@ -225,6 +245,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             peers: &mut self.peers,
             outboxes: &mut self.outboxes,
             parting: &mut self.parting,
+            given_up: None,
             config: &self.config,
             now,
         }
@@ -261,11 +282,11 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
     }
 
     fn writer(&mut self, connection: ConnectionId) -> Option<(&mut Tx<S, C>, Option<&mut Outbox<S>>)> {
-        let carrier = find(&mut self.carriers, connection)?;
+        let carrier = carrier_of::<S, C>(&mut self.carriers, connection)?;
         let open = self.peers.state(connection) == Some(ConnectionState::Open);
         let peer = self.peers.peer_of(connection).filter(|_| open);
         let outbox =
-            peer.and_then(|peer| self.outboxes.as_mut_slice().get_mut(peer.index())?.as_mut());
+            peer.and_then(|peer| outbox_of::<S>(&mut self.outboxes, peer));
         Some((&mut carrier.tx, outbox))
     }
 
@@ -275,7 +296,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             debug_assert!(false, "the connection has not ended");
             return;
         }
-        if let Some(carrier) = find(&mut self.carriers, connection) {
+        if let Some(carrier) = carrier_of::<S, C>(&mut self.carriers, connection) {
             self.receive_bytes -= carrier.memory;
             self.carriers.as_mut_slice()[connection.index()] = None;
             self.timers.clear(connection.index() as u32);
@@ -339,7 +360,10 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
     /// when the earlier one comes.
     fn arm(&mut self, connection: ConnectionId) {
         let open = self.peers.state(connection) == Some(ConnectionState::Open);
-        let Some(carrier) = find(&mut self.carriers, connection) else { return };
+        let Some(carrier) = carrier_of::<S, C>(&mut self.carriers, connection) else { return };
+        if carrier.rx.close_reason().is_some() {
+            return;
+        }
         let probe = self.config.idle_probe.filter(|_| open).map(|probe| carrier.heard_at + probe);
         let deadline = earliest(earliest(carrier.rx.poll_timeout(), carrier.tx.poll_timeout()), probe);
         let key = connection.index() as u32;
@@ -352,6 +376,29 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
 }
 
 /// The carrier of a connection.
-fn find<S: Storage, C: Channel>(carriers: &mut S::Carriers<C>, id: ConnectionId) -> Option<&mut Carrier<S, C>> {
+fn carrier_of<S: Storage, C: Channel>(
+    carriers: &mut S::Carriers<C>,
+    id: ConnectionId,
+) -> Option<&mut Carrier<S, C>> {
     carriers.as_mut_slice().get_mut(id.index())?.as_mut().filter(|carrier| carrier.id == id)
+}
+
+/// The outbox of a peer.
+fn outbox_of<S: Storage>(outboxes: &mut S::Outboxes, key: PeerKey) -> Option<&mut Outbox<S>> {
+    outboxes.as_mut_slice().get_mut(key.index())?.as_mut()
+}
+
+/// The outbox of a peer, a new one if it has none.
+fn outbox_for<'o, S: Storage>(
+    outboxes: &'o mut S::Outboxes,
+    key: PeerKey,
+    config: &Config,
+) -> Option<&'o mut Outbox<S>> {
+    while outboxes.as_slice().len() <= key.index() {
+        if !outboxes.push(None) {
+            debug_assert!(false, "as many places as peers");
+            return None;
+        }
+    }
+    Some(outboxes.as_mut_slice()[key.index()].get_or_insert_with(|| Outbox::new(config)))
 }

@@ -11,7 +11,7 @@ use crate::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
 /// connection, until the first of their bytes is written; what has been written on one connection is never written on
 /// another one. So every message ends as written on a connection that is still open, as *unknown* (written on a
 /// connection that has ended: it may have arrived, or not) or as *not sent* (certainly never to arrive).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Outbox<S: Storage> {
     queue: S::Outbox,
     max_frame_bytes: usize,
@@ -121,10 +121,29 @@ impl<S: Storage> Outbox<S> {
         self.paused = paused;
     }
 
-    /// Takes back the first message that was not written. For those that are given up.
-    pub fn take_back(&mut self) -> Option<TakenBack<'_, S>> {
-        debug_assert_eq!(self.frame_left, 0, "only between sessions");
-        (self.written < self.accepted).then_some(TakenBack { outbox: self })
+    /// The number that the next message to be accepted will get.
+    pub fn next_number(&self) -> u64 {
+        self.accepted
+    }
+
+    /// The first message of which nothing was written: its number, and its encoding if it is queued in one piece, as
+    /// all are that were not shared. Only between two connections.
+    pub fn first(&self) -> Option<(u64, &[u8])> {
+        debug_assert!(!self.open, "only between two connections");
+        let mut pieces = [&[][..]; 1];
+        self.queue.peek(&mut pieces);
+        let bytes = pieces[0].get(HEADER_BYTES..self.front_frame_bytes()).unwrap_or_default();
+        (self.written < self.accepted).then_some((self.written, bytes))
+    }
+
+    /// Gives up the first message of which nothing was written. Only between two connections.
+    pub fn drop_first(&mut self) {
+        if self.written < self.accepted {
+            let frame = self.front_frame_bytes();
+            self.queue.consume(frame);
+            self.written += 1;
+            self.session = self.written;
+        }
     }
 
     /// Gives memory back that was not needed since the last call. Returns whether there is more.
@@ -182,39 +201,5 @@ impl<S: Storage> Outbox<S> {
         let header = FrameHeader::decode(pieces[0], usize::MAX);
         debug_assert!(header.is_ok(), "a header is queued in one piece");
         header.map_or(self.queue.len(), FrameHeader::frame_bytes)
-    }
-}
-
-/// A message that is taken back out of an [`Outbox`]. It is gone when this is dropped.
-#[derive(Debug)]
-pub struct TakenBack<'o, S: Storage> {
-    outbox: &'o mut Outbox<S>,
-}
-
-impl<S: Storage> TakenBack<'_, S> {
-    /// The message's number.
-    pub fn number(&self) -> u64 {
-        self.outbox.written
-    }
-
-    /// The encoded message, if it is queued in one piece, as all are that were not shared.
-    pub fn bytes(&self) -> &[u8] {
-        let mut pieces = [&[][..]; 1];
-        self.outbox.queue.peek(&mut pieces);
-        pieces[0].get(HEADER_BYTES..self.outbox.front_frame_bytes()).unwrap_or_default()
-    }
-
-    /// The message.
-    pub fn message(&self) -> Message<'_> {
-        Message::decode(self.bytes()).unwrap_or_default()
-    }
-}
-
-impl<S: Storage> Drop for TakenBack<'_, S> {
-    fn drop(&mut self) {
-        let frame = self.outbox.front_frame_bytes();
-        self.outbox.queue.consume(frame);
-        self.outbox.written += 1;
-        self.outbox.session = self.outbox.written;
     }
 }

@@ -244,7 +244,7 @@ type Steps = heapless::Deque<Step, STEPS>;
 
 /// Decides which connections there are to each peer. It holds no bytes and no sockets: a driver tells it what happened,
 /// takes the [`Step`]s that follow with [`next_step`](Self::next_step) until there are none, and carries them out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PeerTable<S: Storage> {
     own: PeerId,
     peers: S::Peers,
@@ -341,10 +341,11 @@ impl<S: Storage> PeerTable<S> {
         Some(PeerKey { slot, generation: self.peers.get(slot)?.generation })
     }
 
-    /// Messages wait in the peer's outbox: it is dialled if need be (rule 1).
-    pub fn waiting(&mut self, now: Instant, key: PeerKey) {
+    /// Whether messages wait in the peer's outbox: then it is dialled if need be (rule 1). A peer that was entered for
+    /// a message that found no room is forgotten if there is nothing else about it.
+    pub fn waiting(&mut self, now: Instant, key: PeerKey, waiting: bool) {
         if let Some(peer) = self.peer_mut(key) {
-            peer.waiting = true;
+            peer.waiting |= waiting;
             self.settle(now, key.slot);
         }
     }

@@ -69,14 +69,6 @@ impl<E: Seq<Timer>, P: Seq<u32>> Timers<E, P> {
         self.sift_down(place);
     }
 
-    /// Sets, or clears.
-    pub(crate) fn arm(&mut self, key: u32, at: Option<Instant>) {
-        match at {
-            Some(at) => self.set(key, at),
-            None => self.clear(key),
-        }
-    }
-
     /// Removes the deadline of a key, if it has one.
     pub(crate) fn clear(&mut self, key: u32) {
         let Some(place) = self.places.as_mut_slice().get_mut(key as usize) else { return };

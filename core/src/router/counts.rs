@@ -40,7 +40,7 @@ impl<S: Storage> BlockedCount<S> {
 /// An entry appears with the first blocked message and stays, also when the space is unregistered. What finds no
 /// place any more is counted as [`unattributed`](Self::unattributed), so that strangers who invent URLs cost nothing
 /// but one number. Kitsune2 keeps an entry for each of them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BlockedCounts<S: Storage> {
     entries: S::BlockedCounts,
     seed: u64,

@@ -52,7 +52,7 @@ pub trait FixedSizes: fmt::Debug + Sized + 'static {
 macro_rules! fixed {
     ($(#[$meta:meta])* $vis:vis $name:ident { $($size:ident: $value:expr),* $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug)]
+        #[derive(Debug, Clone, Copy)]
         $vis struct $name;
 
         const _: () = {
@@ -143,7 +143,7 @@ impl<T, const N: usize> Default for FixedSeq<T, N> {
     }
 }
 
-impl<T: fmt::Debug, const N: usize> Seq<T> for FixedSeq<T, N> {
+impl<T: fmt::Debug + Clone, const N: usize> Seq<T> for FixedSeq<T, N> {
     #[inline]
     fn as_slice(&self) -> &[T] {
         &self.0
@@ -164,14 +164,14 @@ impl<T: fmt::Debug, const N: usize> Seq<T> for FixedSeq<T, N> {
 }
 
 /// A table of `N` slots, searched in line.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FixedTable<T, const N: usize> {
     /// Invariant: no more than `limit` slots.
     slots: heapless::Vec<Option<T>, N>,
     limit: usize,
 }
 
-impl<T: fmt::Debug, const N: usize> Table<T> for FixedTable<T, N> {
+impl<T: fmt::Debug + Clone, const N: usize> Table<T> for FixedTable<T, N> {
     fn with_limit(limit: usize) -> Self {
         Self { slots: heapless::Vec::new(), limit: limit.min(N) }
     }
@@ -226,6 +226,7 @@ impl<T: fmt::Debug, const N: usize> Table<T> for FixedTable<T, N> {
 }
 
 /// `N` bytes in which a frame is put together.
+#[derive(Clone)]
 pub struct FixedBuffer<const N: usize> {
     bytes: heapless::Vec<u8, N>,
     max_bytes: usize,
@@ -271,6 +272,7 @@ impl<const N: usize> Buffer for FixedBuffer<N> {
 }
 
 /// `N` bytes to write, kept in one piece.
+#[derive(Clone)]
 pub struct FixedQueue<const N: usize> {
     /// Invariant: `head <= tail <= N`; `bytes[head..tail]` are queued.
     bytes: [u8; N],

@@ -15,7 +15,7 @@ use crate::node::{Carrier, ConnectionSlot, Outbox, PeerSlot, Timer};
 use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The tier with an allocator. Limits come from the configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Heap;
 
@@ -41,7 +41,7 @@ impl Storage for Heap {
 }
 
 /// Bounded by those who push: no sequence is longer than the table that it belongs to.
-impl<T: fmt::Debug> Seq<T> for Vec<T> {
+impl<T: fmt::Debug + Clone> Seq<T> for Vec<T> {
     fn as_slice(&self) -> &[T] {
         self
     }
@@ -85,7 +85,7 @@ pub struct HeapTable<T> {
     limit: usize,
 }
 
-impl<T: fmt::Debug> Table<T> for HeapTable<T> {
+impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
     fn with_limit(limit: usize) -> Self {
         let limit = limit.min(u32::MAX as usize);
         Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), limit }
@@ -151,6 +151,7 @@ impl<T: fmt::Debug> Table<T> for HeapTable<T> {
 }
 
 /// A buffer that owns memory only while it is used, or a configured minimum.
+#[derive(Clone)]
 pub struct HeapBuffer {
     bytes: Vec<u8>,
     limits: BufferLimits,
@@ -214,6 +215,7 @@ impl Buffer for HeapBuffer {
 }
 
 /// A queue of bytes that grows to its limit, with shared payloads in between that were not copied.
+#[derive(Clone)]
 pub struct HeapQueue {
     /// Written once when it grows, so that reserving room never has to clear it.
     /// Invariant: `head <= tail <= bytes.len()`; `bytes[head..tail]` are queued.

@@ -20,7 +20,7 @@ use crate::router::{BlockRule, BlockedCount, Module, Space};
 /// The types in which one node keeps its state.
 ///
 /// Use `Heap` where there is an allocator, or a tier made with [`fixed!`](crate::fixed!) where there is none.
-pub trait Storage: Sized + 'static {
+pub trait Storage: Sized + Clone + core::fmt::Debug + 'static {
     /// A space id.
     type SpaceId: Owned<[u8]>;
     /// A module's name.
@@ -60,7 +60,7 @@ pub trait Storage: Sized + 'static {
 }
 
 /// A bounded sequence.
-pub trait Seq<T>: Default + core::fmt::Debug {
+pub trait Seq<T>: Default + core::fmt::Debug + Clone {
     /// Its elements.
     fn as_slice(&self) -> &[T];
 
@@ -85,7 +85,7 @@ pub trait Owned<T: ?Sized>: AsRef<T> + core::fmt::Debug + Clone + 'static {
 ///
 /// Entries are found by their key through [`find`](Self::find) and by their slot. The order of slots depends only on
 /// the order of insertions and removals.
-pub trait Table<T>: core::fmt::Debug {
+pub trait Table<T>: core::fmt::Debug + Clone {
     /// An empty table that never holds more than `limit` entries (fewer where its size is fixed).
     fn with_limit(limit: usize) -> Self;
 
@@ -136,7 +136,7 @@ pub struct BufferLimits {
 }
 
 /// Bytes in one piece, appended at the end and cleared at once.
-pub trait Buffer: core::fmt::Debug {
+pub trait Buffer: core::fmt::Debug + Clone {
     /// Whether [`relax`](Self::relax) can ever do anything.
     const GIVES_BACK: bool;
 
@@ -175,7 +175,7 @@ pub trait Pull {
 }
 
 /// Bytes to write, first in, first out.
-pub trait TxQueue: Pull + core::fmt::Debug {
+pub trait TxQueue: Pull + core::fmt::Debug + Clone {
     /// Whether [`relax`](Self::relax) can ever do anything.
     const GIVES_BACK: bool;
 

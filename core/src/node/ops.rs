@@ -1,0 +1,188 @@
+//! What can be done to a node, also from inside a delivery.
+
+use super::action::{MessageId, SendError};
+use super::peers::{ConnectionId, PeerKey, PeerTable};
+use super::{NodeConfig, PartingWords, outbox_for, outbox_of};
+use crate::connection::{CloseReason, NotDialable, PushError, Refusal};
+use crate::peer::{Peer, PeerId};
+use crate::router::{BlockedCounts, Directory, Policy, SendRefused};
+use crate::storage::{Seq, Storage};
+use crate::time::Instant;
+use crate::wire::{Message, PeerUrl};
+
+/// What can be done to a [`Node`](super::Node): send, register, block, disconnect, refuse; also while an action is
+/// looked at.
+#[derive(Debug)]
+pub struct Ops<'n, S: Storage, P> {
+    pub(super) directory: &'n mut Directory<S, P>,
+    pub(super) counts: &'n mut BlockedCounts<S>,
+    pub(super) peers: &'n mut PeerTable<S>,
+    pub(super) outboxes: &'n mut S::Outboxes,
+    pub(super) parting: &'n mut Option<(ConnectionId, PartingWords)>,
+    /// The peer whose message is given up in the action that is looked at.
+    pub(super) given_up: Option<PeerKey>,
+    pub(super) config: &'n NodeConfig,
+    pub(super) now: Instant,
+}
+
+impl<S: Storage, P: Policy> Ops<'_, S, P> {
+    /// The spaces, the modules and the policy.
+    pub fn directory(&self) -> &Directory<S, P> {
+        self.directory
+    }
+
+    /// The spaces, the modules and the policy, to change them: register, unregister, block.
+    pub fn directory_mut(&mut self) -> &mut Directory<S, P> {
+        self.directory
+    }
+
+    /// The peers and their connections.
+    pub fn peers(&self) -> &PeerTable<S> {
+        self.peers
+    }
+
+    /// A peer, as policies see it.
+    pub fn peer(&self, key: PeerKey) -> Option<Peer<'_>> {
+        Some(Peer::new(self.peers.url(key)?, self.peers.id(key)))
+    }
+
+    /// The peer at the other end of a connection; `None` before its gate has let it in, and after its end.
+    pub fn peer_of(&self, connection: ConnectionId) -> Option<PeerKey> {
+        self.peers.peer_of(connection)
+    }
+
+    /// The message that [`NotSent`](super::Action::NotSent) tells of, handed back.
+    pub fn given_up(&self) -> Option<Message<'_>> {
+        let outbox = self.outboxes.as_slice().get(self.given_up?.index())?.as_ref()?;
+        Message::decode(outbox.first()?.1).ok()
+    }
+
+    /// Sends a message to a peer's space, and dials the peer if it is not connected.
+    ///
+    /// # Errors
+    /// See [`SendError`]: nothing has changed, and the message is still the caller's. A message that was accepted ends
+    /// as written on a connection that stays open, as unknown ([`PeerDown`](super::Action::PeerDown)) or as
+    /// [`NotSent`](super::Action::NotSent).
+    pub fn notify(&mut self, to: PeerUrl<'_>, space: &[u8], data: &[u8]) -> Result<MessageId, SendError> {
+        self.send_to_url(to, space, &Message::notify(space, data))
+    }
+
+    /// Sends a message to a module of a peer's space, and dials the peer if it is not connected.
+    ///
+    /// # Errors
+    /// As for [`notify`](Self::notify).
+    pub fn module(
+        &mut self,
+        to: PeerUrl<'_>,
+        space: &[u8],
+        module: &str,
+        data: &[u8],
+    ) -> Result<MessageId, SendError> {
+        self.send_to_url(to, space, &Message::module(space, module, data))
+    }
+
+    /// Sends a message to the space of a peer that is in the table: one that is up, say.
+    ///
+    /// # Errors
+    /// As for [`notify`](Self::notify); [`NotDialable::NoPeerId`] if the peer is not in the table any more.
+    pub fn notify_peer(&mut self, to: PeerKey, space: &[u8], data: &[u8]) -> Result<MessageId, SendError> {
+        self.send_to_peer(to, space, &Message::notify(space, data))
+    }
+
+    /// Sends a message to a module of a peer that is in the table: one that is up, say.
+    ///
+    /// # Errors
+    /// As for [`notify_peer`](Self::notify_peer).
+    pub fn module_peer(
+        &mut self,
+        to: PeerKey,
+        space: &[u8],
+        module: &str,
+        data: &[u8],
+    ) -> Result<MessageId, SendError> {
+        self.send_to_peer(to, space, &Message::module(space, module, data))
+    }
+
+    fn send_to_url(
+        &mut self,
+        to: PeerUrl<'_>,
+        space: &[u8],
+        message: &Message<'_>,
+    ) -> Result<MessageId, SendError> {
+        let not_dialable = |error| Err(SendError::NotDialable(error));
+        let Some(id) = to.peer_id().and_then(PeerId::new) else { return not_dialable(NotDialable::NoPeerId) };
+        if id == *self.peers.own_id() {
+            return not_dialable(NotDialable::OurOwnId);
+        }
+        self.permit(Peer::new(to.as_str(), Some(&id)), space)?;
+        let known = self.peers.peer(&id);
+        let open = known.is_some_and(|peer| self.peers.open_connection(peer).is_some());
+        if to.port() == 0 && !open {
+            return not_dialable(NotDialable::PortZero);
+        }
+        if !open && self.peers.is_crowded() {
+            return Err(SendError::NotQueued(PushError::Backpressure));
+        }
+        let key = self.peers.enter(&id, to.as_str()).map_err(SendError::Capacity)?;
+        self.queue(key, message)
+    }
+
+    #[inline]
+    fn send_to_peer(
+        &mut self,
+        to: PeerKey,
+        space: &[u8],
+        message: &Message<'_>,
+    ) -> Result<MessageId, SendError> {
+        let gone = SendError::NotDialable(NotDialable::NoPeerId);
+        let peer = Peer::new(self.peers.url(to).ok_or(gone)?, self.peers.id(to));
+        let verdict = self.directory.permit_send(&peer, space);
+        if verdict == Err(SendRefused::Blocked) {
+            self.counts.outgoing(peer.url, space);
+        }
+        verdict.map_err(SendError::Refused)?;
+        self.queue(to, message)
+    }
+
+    fn permit(&mut self, peer: Peer<'_>, space: &[u8]) -> Result<(), SendError> {
+        let verdict = self.directory.permit_send(&peer, space);
+        if verdict == Err(SendRefused::Blocked) {
+            self.counts.outgoing(peer.url, space);
+        }
+        verdict.map_err(SendError::Refused)
+    }
+
+    /// Puts a message into the outbox of a peer, which is dialled if need be.
+    #[inline]
+    fn queue(&mut self, peer: PeerKey, message: &Message<'_>) -> Result<MessageId, SendError> {
+        let outbox = outbox_for::<S>(self.outboxes, peer, &self.config.connection);
+        let pushed = outbox.map_or(Err(PushError::Backpressure), |outbox| outbox.push(message));
+        if self.peers.open_connection(peer).is_none() {
+            self.peers.waiting(self.now, peer, pushed.is_ok());
+        }
+        pushed.map(|number| MessageId { peer, number }).map_err(SendError::NotQueued)
+    }
+
+    /// Ends the connection to a peer and tells it why, in at most [`MAX_PARTING_BYTES`](super::MAX_PARTING_BYTES).
+    /// What waits for it is given up. Returns `false`, and does nothing, if so many things wait to be taken out as
+    /// actions that no more can be done at once, or if the peer is not in the table.
+    pub fn disconnect(&mut self, peer: PeerKey, reason: &[u8]) -> bool {
+        if self.peers.is_crowded() || self.parting.is_some() || self.peers.id(peer).is_none() {
+            return false;
+        }
+        if let Some(open) = self.peers.open_connection(peer) {
+            let cut = reason.len().min(super::MAX_PARTING_BYTES);
+            *self.parting = PartingWords::from_slice(&reason[..cut]).ok().map(|words| (open, words));
+        }
+        self.peers.disconnect(self.now, peer);
+        true
+    }
+
+    /// Closes a connection because a handler refuses what came on it. Nothing more of it is delivered.
+    pub fn refuse(&mut self, connection: ConnectionId) {
+        let up = self.peers.peer_of(connection);
+        let outbox = up.and_then(|peer| outbox_of::<S>(self.outboxes, peer));
+        let waiting = outbox.is_some_and(|outbox| outbox.has_unwritten());
+        self.peers.refuse(self.now, connection, CloseReason::Refused(Refusal::Handler), waiting);
+    }
+}
