@@ -86,9 +86,7 @@ pub(crate) enum Next {
     /// A message on an open connection.
     Message(Frame),
     /// A frame that is discarded.
-    Oversize {
-        frame_bytes: u64,
-    },
+    Oversize { frame_bytes: u64 },
     /// The end.
     Close(CloseReason),
     /// The gate is open.
@@ -201,7 +199,11 @@ impl Cursor {
     }
 
     /// Ends the read of `shown` bytes.
-    pub(crate) fn finish<S: Storage, C: Channel>(mut self, rx: &mut Rx<S, C>, shown: usize) -> (usize, Wants) {
+    pub(crate) fn finish<S: Storage, C: Channel>(
+        mut self,
+        rx: &mut Rx<S, C>,
+        shown: usize,
+    ) -> (usize, Wants) {
         self.release(rx);
         if self.ahead.plain == 0 {
             self.skip_trailer(shown);
@@ -224,7 +226,11 @@ impl Cursor {
     }
 
     /// The peer's own words, if the action that was lent last was its goodbye.
-    pub(crate) fn last_words<'a, S: Storage, C: Channel>(&self, rx: &'a Rx<S, C>, bytes: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn last_words<'a, S: Storage, C: Channel>(
+        &self,
+        rx: &'a Rx<S, C>,
+        bytes: &'a [u8],
+    ) -> &'a [u8] {
         match &self.lent {
             Some(frame) if rx.close_reason() == Some(CloseReason::Disconnected) => goodbye(rx, bytes, frame),
             _ => &[],
@@ -312,7 +318,10 @@ impl Cursor {
                 let frame = self.lent.insert(frame);
                 let message = payload(rx, bytes, frame).get(start..).unwrap_or_default();
                 let Message { space, data, .. } = Message::decode(message).unwrap_or_default();
-                Action::Ask { id, question: Question::ValidatePreflight { peer: identity(&rx.peer), space, data } }
+                Action::Ask {
+                    id,
+                    question: Question::ValidatePreflight { peer: identity(&rx.peer), space, data },
+                }
             }
             Next::Goodbye(frame) => {
                 self.take(&frame);

@@ -8,9 +8,9 @@ use bytes::Bytes;
 use super::CloseReason;
 use super::channel::{Channel, Plain, Sealer};
 use crate::config::Config;
+use crate::node::Outbox;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
-use crate::node::Outbox;
 use crate::storage::{Pull, Storage, TxQueue};
 use crate::time::{Instant, earliest};
 use crate::wire::{

@@ -100,7 +100,8 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     #[inline]
     pub fn next_with(&mut self) -> Option<(Action<'_>, Ops<'_, S, P>)> {
         let planned = self.plan()?;
-        let Node { directory, counts, peers, outboxes, carriers, config, parting, giving_up, .. } = &mut *self.node;
+        let Node { directory, counts, peers, outboxes, carriers, config, parting, giving_up, .. } =
+            &mut *self.node;
         let now = self.now;
         let action = match planned {
             Planned::Own(action) => action,
@@ -184,7 +185,9 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     #[inline]
     fn look_at_current(&mut self) -> Look {
         let Some((connection, cursor)) = &mut self.current else { return Look::Nothing };
-        let Some(carrier) = carrier_of::<S, C>(&mut self.node.carriers, *connection) else { return Look::Nothing };
+        let Some(carrier) = carrier_of::<S, C>(&mut self.node.carriers, *connection) else {
+            return Look::Nothing;
+        };
         match cursor.find(&mut carrier.rx, self.bytes, &self.node.directory) {
             Some(next @ Next::Message(_)) => Look::Out(next),
             Some(next) => look_at_gate(self.now, *connection, next, carrier, &mut self.node.peers),
@@ -280,7 +283,8 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             }
             None => {
                 self.node.giving_up = None;
-                if outbox_of::<S>(&mut self.node.outboxes, peer).is_some_and(|outbox| outbox.has_unwritten()) {
+                if outbox_of::<S>(&mut self.node.outboxes, peer).is_some_and(|outbox| outbox.has_unwritten())
+                {
                     self.node.peers.waiting(self.now, peer, true);
                 }
                 None
@@ -430,8 +434,12 @@ fn of_connection(connection: ConnectionId, lent: Lent<'_>) -> Action<'_> {
         Lent::Module { to, space, module, data, wire_bytes } => {
             Action::Module { connection, to, space, module, data, wire_bytes }
         }
-        Lent::Notify { to, space, data, wire_bytes } => Action::Notify { connection, to, space, data, wire_bytes },
-        Lent::Dropped { reason, space, wire_bytes } => Action::Dropped { connection, reason, space, wire_bytes },
+        Lent::Notify { to, space, data, wire_bytes } => {
+            Action::Notify { connection, to, space, data, wire_bytes }
+        }
+        Lent::Dropped { reason, space, wire_bytes } => {
+            Action::Dropped { connection, reason, space, wire_bytes }
+        }
         Lent::Ask { id, question } => Action::Ask { connection, id, question },
         Lent::Closed { reason, message } => Action::Closed { connection, reason, message },
         Lent::Opened { .. } => {

@@ -225,7 +225,8 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         id: QuestionId,
         answer: Answer<'_>,
     ) -> Result<(), ApiMisuse> {
-        let carrier = carrier_of::<S, C>(&mut self.carriers, connection).ok_or(ApiMisuse::NoSuchConnection)?;
+        let carrier =
+            carrier_of::<S, C>(&mut self.carriers, connection).ok_or(ApiMisuse::NoSuchConnection)?;
         if carrier.settle == Some(id) {
             return Err(ApiMisuse::NoSuchQuestion);
         }
@@ -285,8 +286,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         let carrier = carrier_of::<S, C>(&mut self.carriers, connection)?;
         let open = self.peers.state(connection) == Some(ConnectionState::Open);
         let peer = self.peers.peer_of(connection).filter(|_| open);
-        let outbox =
-            peer.and_then(|peer| outbox_of::<S>(&mut self.outboxes, peer));
+        let outbox = peer.and_then(|peer| outbox_of::<S>(&mut self.outboxes, peer));
         Some((&mut carrier.tx, outbox))
     }
 

@@ -461,7 +461,9 @@ impl<S: Storage> PeerTable<S> {
             ConnectionState::Dialing | ConnectionState::Sent | ConnectionState::Answered => {
                 let cause = match (connection.state, ending.superseded) {
                     (_, true) => NotSentCause::Superseded,
-                    (ConnectionState::Dialing, _) if is_carriers_fault(ending.reason) => NotSentCause::DialFailed,
+                    (ConnectionState::Dialing, _) if is_carriers_fault(ending.reason) => {
+                        NotSentCause::DialFailed
+                    }
                     _ => NotSentCause::GateFailed(ending.reason),
                 };
                 self.attempt_failed(now, slot, cause);
@@ -613,7 +615,8 @@ impl<S: Storage> PeerTable<S> {
     fn open(&mut self, slot: u32, connection: u32) {
         let (Some(key), Some(id)) = (self.key(slot), self.connection_id(connection)) else { return };
         let before = self.find_state(slot, ConnectionState::Open);
-        let dialled = self.connections.get(connection).is_some_and(|connection| connection.role == Role::Dialler);
+        let dialled =
+            self.connections.get(connection).is_some_and(|connection| connection.role == Role::Dialler);
         for other in self.connections_of(slot) {
             if other != id {
                 self.close(other, CloseReason::Superseded);
@@ -643,7 +646,8 @@ impl<S: Storage> PeerTable<S> {
             return self.open(slot, answered.slot);
         }
         let open = self.find_state(slot, ConnectionState::Open);
-        if let (Some(held), None, None) = (self.find_state(slot, ConnectionState::Held), self.own_dial(slot), open)
+        if let (Some(held), None, None) =
+            (self.find_state(slot, ConnectionState::Held), self.own_dial(slot), open)
         {
             return self.answer(slot, held.slot);
         }
@@ -673,7 +677,8 @@ impl<S: Storage> PeerTable<S> {
     /// Rules 10 and 12: an attempt of ours came to nothing.
     fn attempt_failed(&mut self, now: Instant, slot: u32, cause: NotSentCause) {
         let under_way = !self.connections_of(slot).is_empty();
-        let our_own_no = matches!(cause, NotSentCause::GateFailed(CloseReason::Refused(_) | CloseReason::Capacity(_)));
+        let our_own_no =
+            matches!(cause, NotSentCause::GateFailed(CloseReason::Refused(_) | CloseReason::Capacity(_)));
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.last_failure = cause;
         if cause == NotSentCause::Superseded && under_way {
@@ -698,7 +703,9 @@ impl<S: Storage> PeerTable<S> {
     /// T_dial and T_hold (rule 4).
     fn connection_timeout(&mut self, now: Instant, connection: u32) {
         let Some(id) = self.connection_id(connection) else { return };
-        let Some(&ConnectionSlot { state, peer: Some(slot), .. }) = self.connections.get(connection) else { return };
+        let Some(&ConnectionSlot { state, peer: Some(slot), .. }) = self.connections.get(connection) else {
+            return;
+        };
         match state {
             ConnectionState::Dialing => {
                 self.close(id, CloseReason::Timeout(Timeout::Dial));
@@ -789,7 +796,8 @@ impl<S: Storage> PeerTable<S> {
 
     /// A dial of ours that has not been answered. `Answered` is S's only, and no reason to hold anything.
     fn own_dial(&self, slot: u32) -> Option<ConnectionId> {
-        self.find_state(slot, ConnectionState::Dialing).or_else(|| self.find_state(slot, ConnectionState::Sent))
+        self.find_state(slot, ConnectionState::Dialing)
+            .or_else(|| self.find_state(slot, ConnectionState::Sent))
     }
 
     fn oldest_pending(&self) -> Option<ConnectionId> {

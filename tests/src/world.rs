@@ -1,0 +1,480 @@
+//! Several [`Node`]s in one process on a virtual clock, connected by links that do what they are told.
+//!
+//! A world does nothing by itself. [`World::events`] lists what could happen next, [`World::step`] makes one of it
+//! happen: a test, a search or a simulation decides which. Each node has a clock of its own, so that any of its
+//! deadlines can come at any time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::vec::Vec;
+
+use kitfox_core::connection::{Answer, Channel, CloseReason, Question, QuestionId, Wants};
+use kitfox_core::node::{
+    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, SendError,
+};
+use kitfox_core::router::{BlockList, RegisterError};
+use kitfox_core::storage::Storage;
+use kitfox_core::wire::{PeerUrl, UrlRules};
+use kitfox_core::{Instant, PeerId};
+
+/// The space that every node of a world has.
+pub const SPACE: &[u8] = b"space";
+
+/// A channel without records that counts as one that has proven its peer's id: for tests of the rules of secured
+/// connections.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trusting;
+
+impl Channel for Trusting {
+    type Opener = kitfox_core::connection::Plain;
+    type Sealer = kitfox_core::connection::Plain;
+    const PROVES_ID: bool = true;
+}
+
+/// What a node told its application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// A peer is up.
+    Up(String),
+    /// A peer is down; with what is unknown, and why.
+    Down(String, Option<Numbers>, kitfox_core::node::DownCause),
+    /// A peer does not respond.
+    Unresponsive(String),
+    /// A message was given up: its data.
+    NotSent(MessageId, NotSentCause, Vec<u8>),
+    /// A message was delivered: from whom, and its data.
+    Message(String, Vec<u8>),
+    /// A connection ended that never was up.
+    Rejected(CloseReason),
+}
+
+/// How a node's application answers questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Answers {
+    /// Preflights to refuse before all others are accepted.
+    pub refuse_preflights: u32,
+}
+
+/// One node with its application and its sockets.
+#[derive(Debug, Clone)]
+pub struct Host<S: Storage, C: Channel> {
+    /// The node.
+    pub node: Node<S, BlockList<S>, C>,
+    /// Its URL, by which others dial it.
+    pub url: String,
+    /// Its own clock.
+    pub now: Instant,
+    /// What it told its application.
+    pub told: Vec<Told>,
+    /// How its application answers.
+    pub answers: Answers,
+    sockets: BTreeMap<ConnectionId, Socket>,
+}
+
+#[derive(Debug, Clone)]
+struct Socket {
+    link: usize,
+    side: usize,
+    unread: Vec<u8>,
+}
+
+/// A carrier between two nodes: side 0 dialled, side 1 accepted.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The nodes at both ends.
+    pub nodes: [usize; 2],
+    ends: [End; 2],
+    /// What is on its way to each side.
+    pipes: [VecDeque<u8>; 2],
+    /// The dial was refused or given up.
+    refused: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The dial has not arrived here.
+    Waiting(Option<ConnectionId>),
+    /// This side has a socket.
+    Live(ConnectionId),
+    /// This side has closed its socket, or lost it.
+    Gone,
+}
+
+/// Something that could happen next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Event {
+    /// A dialled connection arrives at the node that listens.
+    Accept(usize),
+    /// The dialler learns that its dial succeeded.
+    Connect(usize),
+    /// The next frame on its way to that side of the link arrives.
+    Deliver(usize, usize),
+    /// That side learns that the other one is gone.
+    Hangup(usize, usize),
+    /// The next deadline of a node comes.
+    Tick(usize),
+    /// Fault: the link breaks, and what is on its way is lost.
+    Cut(usize),
+    /// Fault: the dial is refused.
+    Refuse(usize),
+}
+
+/// Nodes and links.
+#[derive(Debug, Clone)]
+pub struct World<S: Storage, C: Channel> {
+    /// The nodes.
+    pub hosts: Vec<Host<S, C>>,
+    /// The links, in the order in which they were dialled. Links that are over stay in their places.
+    pub links: Vec<Link>,
+}
+
+impl<S, C> World<S, C>
+where
+    S: Storage,
+    C: Channel<Opener: Default, Sealer: Default>,
+{
+    /// Nodes with these ids, in a world without links.
+    pub fn new(config: &NodeConfig, ids: &[&str]) -> Self {
+        let hosts = ids.iter().zip(1..).map(|(id, number)| Host::new(config, id, number)).collect();
+        Self { hosts, links: Vec::new() }
+    }
+
+    /// Sends a message from one node to another.
+    ///
+    /// # Errors
+    /// What the node says.
+    pub fn send(&mut self, from: usize, to: usize, data: &[u8]) -> Result<MessageId, SendError> {
+        let url = self.hosts[to].url.clone();
+        let url = PeerUrl::parse(&url, &UrlRules::default()).expect("hosts have URLs");
+        let now = self.hosts[from].now;
+        let sent = self.hosts[from].node.ops(now).notify(url, SPACE, data);
+        self.drive(from, Drive::Wake);
+        sent
+    }
+
+    /// One node disconnects from another.
+    pub fn disconnect(&mut self, from: usize, to: usize, reason: &[u8]) {
+        let now = self.hosts[from].now;
+        let id = *self.hosts[to].node.peers().own_id();
+        if let Some(peer) = self.hosts[from].node.peers().peer(&id) {
+            self.hosts[from].node.ops(now).disconnect(peer, reason);
+        }
+        self.drive(from, Drive::Wake);
+    }
+
+    /// A node dies and comes back with nothing but its id. The others learn of it only if `noticed`.
+    pub fn restart(&mut self, config: &NodeConfig, node: usize, noticed: bool) {
+        for link in 0..self.links.len() {
+            for side in 0..2 {
+                if self.links[link].nodes[side] == node && self.links[link].ends[side] != End::Gone {
+                    self.links[link].ends[side] = End::Gone;
+                    self.links[link].pipes[side].clear();
+                    if !noticed {
+                        // The other side is never told: its writes go nowhere, its reads bring nothing.
+                        self.links[link].refused = true;
+                    }
+                }
+            }
+        }
+        let old = &self.hosts[node];
+        let id = old.url.rsplit('/').next().expect("the id is the last segment").to_owned();
+        let mut new = Host::new(config, &id, 77 + node as u64);
+        new.now = old.now;
+        new.told = old.told.clone();
+        self.hosts[node] = new;
+    }
+
+    /// Everything that could happen next but faults, in a fixed order.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (number, link) in self.links.iter().enumerate() {
+            match link.ends {
+                [End::Waiting(_), End::Waiting(_)] if !link.refused => events.push(Event::Accept(number)),
+                [End::Waiting(_), _] if !link.refused => events.push(Event::Connect(number)),
+                _ => {}
+            }
+            for side in 0..2 {
+                if let End::Live(_) = link.ends[side] {
+                    if !link.pipes[side].is_empty() {
+                        events.push(Event::Deliver(number, side));
+                    } else if link.ends[1 - side] == End::Gone && !link.refused {
+                        events.push(Event::Hangup(number, side));
+                    }
+                }
+            }
+        }
+        events
+    }
+
+    /// The deadlines that could come next.
+    pub fn ticks(&self) -> Vec<Event> {
+        let with_deadline = |(_, host): &(usize, &Host<S, C>)| host.node.poll_timeout().is_some();
+        self.hosts.iter().enumerate().filter(with_deadline).map(|(number, _)| Event::Tick(number)).collect()
+    }
+
+    /// Makes one thing happen. Returns `false`, and does nothing, if it cannot happen now.
+    pub fn step(&mut self, event: Event) -> bool {
+        match event {
+            Event::Accept(link) => self.accept(link),
+            Event::Connect(link) => {
+                let End::Waiting(Some(connection)) = self.links[link].ends[0] else { return false };
+                let node = self.links[link].nodes[0];
+                let host = &mut self.hosts[node];
+                if host.node.connected(host.now, connection, Default::default()).is_err() {
+                    self.links[link].ends[0] = End::Gone;
+                    return true;
+                }
+                self.links[link].ends[0] = End::Live(connection);
+                host.sockets.insert(connection, Socket { link, side: 0, unread: Vec::new() });
+                self.drive(node, Drive::Read(connection));
+            }
+            Event::Deliver(link, side) => {
+                let End::Live(connection) = self.links[link].ends[side] else { return false };
+                let node = self.links[link].nodes[side];
+                let frame = take_frame(&mut self.links[link].pipes[side]);
+                if frame.is_empty() {
+                    return false;
+                }
+                if let Some(socket) = self.hosts[node].sockets.get_mut(&connection) {
+                    socket.unread.extend(frame);
+                }
+                self.drive(node, Drive::Read(connection));
+            }
+            Event::Hangup(link, side) => {
+                let End::Live(connection) = self.links[link].ends[side] else { return false };
+                self.drive(self.links[link].nodes[side], Drive::End(connection));
+            }
+            Event::Tick(node) => {
+                let host = &mut self.hosts[node];
+                let Some(at) = host.node.poll_timeout() else { return false };
+                host.now = host.now.max(at);
+                self.drive(node, Drive::Timeout);
+            }
+            Event::Cut(link) => {
+                for side in 0..2 {
+                    self.links[link].pipes[side].clear();
+                    if let End::Live(connection) = self.links[link].ends[side] {
+                        self.drive(self.links[link].nodes[side], Drive::Failed(connection));
+                    }
+                    self.links[link].ends[side] = End::Gone;
+                    self.links[link].pipes[side].clear();
+                }
+            }
+            Event::Refuse(link) => {
+                let End::Waiting(Some(connection)) = self.links[link].ends[0] else { return false };
+                self.links[link].ends = [End::Gone, End::Gone];
+                self.drive(self.links[link].nodes[0], Drive::Failed(connection));
+            }
+        }
+        true
+    }
+
+    /// Lets everything happen in the fixed order until nothing more happens, at most `bound` times. Returns whether it
+    /// came to rest.
+    pub fn settle(&mut self, bound: usize) -> bool {
+        for _ in 0..bound {
+            let Some(&event) = self.events().first() else { return true };
+            self.step(event);
+        }
+        self.events().is_empty()
+    }
+
+    /// Connections that both sides have.
+    pub fn live_links(&self) -> usize {
+        self.links.iter().filter(|link| matches!(link.ends, [End::Live(_), End::Live(_)])).count()
+    }
+
+    fn accept(&mut self, link: usize) {
+        let node = self.links[link].nodes[1];
+        let host = &mut self.hosts[node];
+        match host.node.accept(host.now, Default::default()) {
+            Ok(connection) => {
+                self.links[link].ends[1] = End::Live(connection);
+                host.sockets.insert(connection, Socket { link, side: 1, unread: Vec::new() });
+            }
+            Err(_) => self.links[link].ends[1] = End::Gone,
+        }
+        self.drive(node, Drive::Wake);
+    }
+
+    /// Gives a node an input and carries out everything that follows from it.
+    fn drive(&mut self, node: usize, first: Drive) {
+        let mut todo = VecDeque::from([first]);
+        while let Some(next) = todo.pop_front() {
+            let mut effects = Vec::new();
+            self.hosts[node].handle(next, &mut effects);
+            for effect in effects {
+                match effect {
+                    Effect::Dial(connection, url) => {
+                        let to = self.hosts.iter().position(|host| host.url == url);
+                        let nodes = [node, to.unwrap_or(node)];
+                        let ends = [End::Waiting(Some(connection)), End::Waiting(None)];
+                        let refused = to.is_none();
+                        self.links.push(Link { nodes, ends, pipes: Default::default(), refused });
+                    }
+                    Effect::Answered(connection) => todo.push_back(Drive::Read(connection)),
+                    Effect::Closed(connection) => {
+                        self.flush(node);
+                        self.hosts[node].sockets.remove(&connection);
+                        self.hosts[node].node.release(connection);
+                        for link in &mut self.links {
+                            for side in 0..2 {
+                                if link.nodes[side] == node
+                                    && (link.ends[side] == End::Live(connection)
+                                        || link.ends[side] == End::Waiting(Some(connection)))
+                                {
+                                    link.ends[side] = End::Gone;
+                                    link.pipes[side].clear();
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            self.flush(node);
+        }
+    }
+
+    /// Writes everything that a node has to write.
+    fn flush(&mut self, node: usize) {
+        let host = &mut self.hosts[node];
+        let mut out = [0; 4096];
+        for (&connection, socket) in &host.sockets {
+            loop {
+                let len = host.node.transmit(host.now, connection, &mut out);
+                if len == 0 {
+                    break;
+                }
+                let link = &mut self.links[socket.link];
+                if link.ends[1 - socket.side] != End::Gone {
+                    link.pipes[1 - socket.side].extend(&out[..len]);
+                }
+            }
+        }
+    }
+}
+
+enum Drive {
+    Read(ConnectionId),
+    End(ConnectionId),
+    Failed(ConnectionId),
+    Timeout,
+    Wake,
+}
+
+enum Effect {
+    Dial(ConnectionId, String),
+    Answered(ConnectionId),
+    Closed(ConnectionId),
+}
+
+impl<S, C> Host<S, C>
+where
+    S: Storage,
+    C: Channel<Opener: Default, Sealer: Default>,
+{
+    fn new(config: &NodeConfig, id: &str, number: u64) -> Self {
+        let own_id = PeerId::new(id).expect("ids are ids");
+        let mut node = Node::new(config, own_id, number, BlockList::new(&config.router));
+        let registered: Result<_, RegisterError> = node.directory_mut().register_space(SPACE);
+        registered.expect("every tier has room for one space");
+        Self {
+            node,
+            url: format!("ws://10.0.0.{number}:80/{id}"),
+            now: Instant::ZERO,
+            told: Vec::new(),
+            answers: Answers::default(),
+            sockets: BTreeMap::new(),
+        }
+    }
+
+    /// Handles one input: tells the application, answers questions, and collects what concerns the sockets.
+    fn handle(&mut self, drive: Drive, effects: &mut Vec<Effect>) {
+        let mut unread = Vec::new();
+        let mut reads = None;
+        let input = match drive {
+            Drive::Read(connection) => {
+                let Some(socket) = self.sockets.get_mut(&connection) else { return };
+                unread = std::mem::take(&mut socket.unread);
+                reads = Some(connection);
+                Input::Bytes { connection, bytes: &mut unread }
+            }
+            Drive::End(connection) => Input::End(connection),
+            Drive::Failed(connection) => Input::Failed(connection),
+            Drive::Timeout => Input::Timeout,
+            Drive::Wake => Input::Wake,
+        };
+        let mut asked: Vec<(ConnectionId, QuestionId, Asked)> = Vec::new();
+        let mut actions = self.node.handle(self.now, input);
+        while let Some((action, ops)) = actions.next_with() {
+            let url = |peer| ops.peer(peer).map(|peer| peer.url.to_owned()).unwrap_or_default();
+            match action {
+                Action::Dial { connection, peer } => effects.push(Effect::Dial(connection, url(peer))),
+                Action::Ask { connection, id, question } => asked.push((connection, id, Asked::of(question))),
+                Action::PeerUp { peer, .. } => self.told.push(Told::Up(url(peer))),
+                Action::PeerDown { peer, unknown, cause, .. } => {
+                    self.told.push(Told::Down(url(peer), unknown, cause));
+                }
+                Action::Unresponsive { peer } => self.told.push(Told::Unresponsive(url(peer))),
+                Action::NotSent { message, cause } => {
+                    let data = ops.given_up().map(|message| message.data.to_vec()).unwrap_or_default();
+                    self.told.push(Told::NotSent(message, cause, data));
+                }
+                Action::Notify { connection, data, .. } => {
+                    let peer = ops.peer_of(connection).map(url).unwrap_or_default();
+                    self.told.push(Told::Message(peer, data.to_vec()));
+                }
+                Action::Closed { connection, reason, .. } => {
+                    self.told.push(Told::Rejected(reason));
+                    effects.push(Effect::Closed(connection));
+                }
+                _ => {}
+            }
+        }
+        let (taken, wants) = actions.finish();
+        if let (Some(connection), Some(socket)) = (reads, reads.and_then(|id| self.sockets.get_mut(&id))) {
+            socket.unread = unread.split_off(taken);
+            assert!(
+                socket.unread.is_empty() || wants != Wants::Bytes || taken > 0,
+                "{connection:?} is stuck"
+            );
+        }
+        for (connection, id, question) in asked {
+            let own_url = PeerUrl::parse(&self.url, &UrlRules::default()).expect("hosts have URLs");
+            let answer = match question {
+                Asked::Gather => Answer::Preflight { own_url, data: b"hello" },
+                Asked::Validate if self.answers.refuse_preflights > 0 => {
+                    self.answers.refuse_preflights -= 1;
+                    Answer::Refuse
+                }
+                _ => Answer::Accept,
+            };
+            // The connection may have ended since it asked.
+            if self.node.answer(self.now, connection, id, answer).is_ok() {
+                effects.push(Effect::Answered(connection));
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Gather,
+    Validate,
+    Other,
+}
+
+impl Asked {
+    fn of(question: Question<'_>) -> Self {
+        match question {
+            Question::GatherPreflight { .. } => Self::Gather,
+            Question::ValidatePreflight { .. } => Self::Validate,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The first frame of a pipe, or all of it if there is no whole one.
+fn take_frame(pipe: &mut VecDeque<u8>) -> Vec<u8> {
+    let len = pipe.iter().skip(1).take(4).fold(0, |len, &byte| len << 8 | usize::from(byte)) + 5;
+    pipe.drain(..len.min(pipe.len())).collect()
+}
