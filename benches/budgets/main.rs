@@ -122,5 +122,5 @@ fn count(options: &Options, done: &[(String, Tally)]) -> Result<Vec<(String, Cos
 /// `target/callgrind`: this program lies in `target/release/deps`.
 fn dump_directory() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
-    program.ancestors().nth(3).unwrap_or(Path::new("target")).join("callgrind")
+    program.ancestors().nth(3).unwrap_or_else(|| Path::new("target")).join("callgrind")
 }

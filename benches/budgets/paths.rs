@@ -1,6 +1,6 @@
 //! The paths that are measured.
 
-use std::hint::black_box;
+use core::hint::black_box;
 
 use bytes::Bytes;
 use kitfox_core::connection::{Action, Connection, Input, Plain, Rx, Tx};

@@ -22,7 +22,7 @@ pub(crate) fn print(figures: &Figures, counted: &[(String, Cost)], rustc: &str, 
         println!(
             "{path:<34} {:>12} {:>9} {:>11}  {budget:<18} {moonshot:<18} {}",
             cost.instructions,
-            committed.map_or("-".into(), |cost| cost.instructions.to_string()),
+            committed.map_or_else(|| "-".into(), |cost| cost.instructions.to_string()),
             cost.allocations(),
             words(verdict),
         );

@@ -1,7 +1,7 @@
 //! Runs a path and counts what it costs: allocations here, instructions from outside, by callgrind.
 
 use std::alloc::System;
-use std::hint::black_box;
+use core::hint::black_box;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

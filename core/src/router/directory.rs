@@ -5,7 +5,7 @@ use core::fmt;
 use super::{DropReason, Policy, PolicyFailed, ReceiveError, SendRefused};
 use crate::config::RouterLimits;
 use crate::error::{CapacityError, ProtocolError};
-use crate::hash::hash;
+use crate::hash::{hash_own, same};
 use crate::peer::Peer;
 use crate::storage::{Owned, Storage, Table};
 use crate::wire::{Kind, Message};
@@ -169,7 +169,7 @@ impl<S: Storage, P> Directory<S, P> {
         } else {
             let generation = self.generation.wrapping_add(1);
             let module = Module { space, name: copy, generation };
-            match self.modules.insert(|| hash(space.into(), name.as_bytes()), module) {
+            match self.modules.insert(|| hash_own(space, name.as_bytes()), module) {
                 Ok(slot) => Ok(ModuleKey { slot, generation }),
                 Err(_) => Err(RegisterError::Capacity(CapacityError::Modules)),
             }
@@ -273,14 +273,14 @@ impl<S: Storage, P> Directory<S, P> {
 
     #[inline]
     fn find_space(&self, id: &[u8]) -> Option<u32> {
-        self.spaces.find(|| hash(0, id), |space| space.id.as_ref() == id)
+        self.spaces.find(|| hash_own(0, id), |space| same(space.id.as_ref(), id))
     }
 
     #[inline]
     fn find_module(&self, space: u32, name: &[u8]) -> Option<u32> {
         self.modules.find(
-            || hash(space.into(), name),
-            |module| module.space == space && module.name.as_ref().as_bytes() == name,
+            || hash_own(space, name),
+            |module| module.space == space && same(module.name.as_ref().as_bytes(), name),
         )
     }
 
@@ -295,7 +295,7 @@ impl<S: Storage, P> Directory<S, P> {
         }
         let copy = S::SpaceId::copy_from(id).ok_or(RegisterError::Capacity(CapacityError::TooLong))?;
         let space = Space { id: copy, registered: None, modules: 0 };
-        self.spaces.insert(|| hash(0, id), space).map_err(|_| RegisterError::Capacity(CapacityError::Spaces))
+        self.spaces.insert(|| hash_own(0, id), space).map_err(|_| RegisterError::Capacity(CapacityError::Spaces))
     }
 
     /// Empties the place of a space that is neither registered nor named by a module.
