@@ -1,7 +1,7 @@
 //! Runs a path and counts what it costs: allocations here, instructions from outside, by callgrind.
 
-use std::alloc::System;
 use core::hint::black_box;
+use std::alloc::System;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 

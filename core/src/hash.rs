@@ -12,15 +12,26 @@ fn hasher(seed: u64) -> FoldHasher<'static> {
 
 /// The hash of a key that only we register: anybody can compute it.
 #[inline]
-pub(crate) fn hash_own(salt: u32, bytes: &[u8]) -> u64 {
+pub(crate) fn hash_own(bytes: &[u8]) -> u64 {
+    hash_salted(0, bytes)
+}
+
+/// As [`hash_own`], of two byte strings. The border between them counts.
+#[inline]
+pub(crate) fn hash_own_pair(a: &[u8], b: &[u8]) -> u64 {
+    hash_salted(hash_own(a), b)
+}
+
+#[inline]
+fn hash_salted(salt: u64, bytes: &[u8]) -> u64 {
     // Digits of pi: numbers without a structure that ids could have.
     const PI: [u64; 4] =
         [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
-    let salt = u64::from(salt);
     match usual(bytes) {
         Usual::Id([a, b, c, d]) => fold(a ^ PI[0] ^ salt, b ^ PI[1]) ^ fold(c ^ PI[2], d ^ PI[3]),
         Usual::Name(first, last) => fold(first ^ PI[0] ^ salt, last ^ PI[1] ^ bytes.len() as u64),
-        Usual::No => hash(salt, bytes),
+        // Foldhash alone does not tell one byte from two of the same.
+        Usual::No => hash(salt.wrapping_add(bytes.len() as u64), bytes),
     }
 }
 
@@ -45,12 +56,16 @@ pub(crate) fn hash_pair(seed: u64, a: &[u8], b: &[u8]) -> u64 {
 /// Whether two keys are equal.
 #[inline]
 pub(crate) fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len()
-        && match (usual(a), usual(b)) {
-            (Usual::Id(a), Usual::Id(b)) => a == b,
-            (Usual::Name(first, last), Usual::Name(b_first, b_last)) => first == b_first && last == b_last,
-            _ => a == b,
-        }
+    if a.len() != b.len() {
+        return false;
+    }
+    if let (Ok(a), Ok(b)) = (<&[u8; 32]>::try_from(a), <&[u8; 32]>::try_from(b)) {
+        return a == b;
+    }
+    match (usual(a), usual(b)) {
+        (Usual::Name(first, last), Usual::Name(b_first, b_last)) => first == b_first && last == b_last,
+        _ => a == b,
+    }
 }
 
 /// The bytes of a key as numbers, if it has one of the usual lengths.
@@ -71,7 +86,9 @@ fn usual(bytes: &[u8]) -> Usual {
         }
     }
     match (bytes.first_chunk(), bytes.last_chunk(), bytes.len()) {
-        (Some(first), Some(last), ..=16) => Usual::Name(u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        (Some(first), Some(last), ..=16) => {
+            Usual::Name(u64::from_le_bytes(*first), u64::from_le_bytes(*last))
+        }
         _ => Usual::No,
     }
 }
@@ -111,11 +128,15 @@ mod tests {
     }
 
     #[test]
-    fn every_bit_the_length_and_the_salt_count() {
-        let mut hashes: std::vec::Vec<u64> = keys().iter().map(|key| hash_own(0, key)).collect();
-        hashes.extend(keys().iter().map(|key| hash_own(1, key)));
-        hashes.sort_unstable();
-        assert!(hashes.windows(2).all(|pair| pair[0] != pair[1]));
+    fn every_bit_the_length_and_the_border_count() {
+        let (mut hashes, mut count) = (std::collections::BTreeSet::new(), 0);
+        for key in keys() {
+            for hash in [hash_own(&key), hash_own_pair(b"space", &key), hash_own_pair(&key, b"module")] {
+                count += 1;
+                hashes.insert(hash);
+                assert_eq!(hashes.len(), count, "{key:?}");
+            }
+        }
     }
 
     #[test]
@@ -125,7 +146,7 @@ mod tests {
             for number in 0u32..4096 {
                 let mut key = std::vec![0; len];
                 key[4..8].copy_from_slice(&number.to_be_bytes());
-                buckets[(hash_own(0, &key) & 0xff) as usize] += 1;
+                buckets[(hash_own(&key) & 0xff) as usize] += 1;
             }
             // 16 each on average; a random function has a bucket of more than 40 once in a million tables.
             assert!(buckets.iter().all(|&count| count < 40), "length {len}: {buckets:?}");

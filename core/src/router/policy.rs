@@ -98,7 +98,7 @@ impl<S: Storage> BlockList<S> {
             None => None,
         };
         let rule = BlockRule { id, space: copy };
-        self.rules.insert(|| hash_own(0, id.as_bytes()), rule).map_err(|_| CapacityError::BlockRules)?;
+        self.rules.insert(|| hash_own(id.as_bytes()), rule).map_err(|_| CapacityError::BlockRules)?;
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl<S: Storage> BlockList<S> {
 
     fn find(&self, id: &PeerId, space: Option<&[u8]>) -> Option<u32> {
         self.rules.find(
-            || hash_own(0, id.as_bytes()),
+            || hash_own(id.as_bytes()),
             |rule| rule.id == *id && rule.space.as_ref().map(AsRef::as_ref) == space,
         )
     }
@@ -125,6 +125,6 @@ impl<S: Storage> Policy for BlockList<S> {
         let applies = |rule: &BlockRule<S>| {
             rule.id == *id && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
         };
-        Ok(self.rules.find(|| hash_own(0, id.as_bytes()), applies).is_some())
+        Ok(self.rules.find(|| hash_own(id.as_bytes()), applies).is_some())
     }
 }
