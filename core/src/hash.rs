@@ -29,15 +29,14 @@ fn hash_salted(salt: u64, bytes: &[u8]) -> u64 {
         [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0, 0x082e_fa98_ec4e_6c89];
     match usual(bytes) {
         Usual::Id([a, b, c, d]) => fold(a ^ PI[0] ^ salt, b ^ PI[1]) ^ fold(c ^ PI[2], d ^ PI[3]),
-        Usual::Name(first, last) => fold(first ^ PI[0] ^ salt, last ^ PI[1] ^ bytes.len() as u64),
-        // Foldhash alone does not tell one byte from two of the same.
-        Usual::No => hash(salt.wrapping_add(bytes.len() as u64), bytes),
+        Usual::Name(first, last) => fold(first ^ PI[0] ^ salt, last ^ PI[1]) ^ bytes.len() as u64,
+        // Foldhash turns its seed by the length, which is nothing for a seed of zero.
+        Usual::No => hash_any(PI[0] ^ salt, bytes),
     }
 }
 
-/// The hash of `bytes`.
 #[inline(never)]
-fn hash(seed: u64, bytes: &[u8]) -> u64 {
+fn hash_any(seed: u64, bytes: &[u8]) -> u64 {
     let mut hasher = hasher(seed);
     hasher.write(bytes);
     hasher.finish()
