@@ -69,30 +69,35 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         if !self.rx.gate.is_clear() {
             return self.next_at_gate(directory);
         }
-        let frame = match self.find_frame() {
-            Ok(Found::Frame(frame)) => frame,
-            Ok(Found::Nothing) => return None,
-            Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
-            Err(reason) => return Some(self.closed(reason)),
+        let frame = match self.usual_frame() {
+            Some(frame) => frame,
+            None => match self.find_frame() {
+                Ok(Found::Frame(frame)) => frame,
+                Ok(Found::Nothing) => return None,
+                Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
+                Err(reason) => return Some(self.closed(reason)),
+            },
         };
         self.take(&frame);
         let wire_bytes = HEADER_BYTES + frame.payload.len();
-        let frame = self.lent.insert(frame);
         let rx = &mut *self.rx;
         let payload = match frame.place {
             Place::Bytes => self.bytes.get(frame.payload.clone()),
             Place::Stage => rx.opener.staged().get(frame.payload.clone()),
             Place::Buffer => rx.deframer.buffer().as_slice().get(frame.payload.clone()),
         };
+        self.lent = Some(frame);
         let peer = rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
-        let message = Message::decode(payload.unwrap_or_default()).map_err(ProtocolError::Message);
-        let routed = match &message {
-            Ok(message) => directory.route(&peer, message),
-            Err(error) => Err(ReceiveError::Protocol(*error)),
+        let message = match Message::decode(payload.unwrap_or_default()) {
+            Ok(message) => message,
+            Err(error) => {
+                let reason = ProtocolError::Message(error).into();
+                rx.gate.close_told(reason);
+                return Some(Action::Closed { reason, message: &[] });
+            }
         };
-        let message = message.unwrap_or_default();
         let (space, data) = (message.space.unwrap_or_default(), message.data);
-        Some(match routed {
+        Some(match directory.route(&peer, &message) {
             Ok(Route::Module(to)) => {
                 rx.counts.count_message(wire_bytes);
                 Action::Module { to, space, module: message.module.unwrap_or_default(), data, wire_bytes }
@@ -229,8 +234,18 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         }
     }
 
+    /// The next frame if it is like most: a message that lies whole in the caller's bytes, in a record that is open.
+    /// What is not, [`find_frame`](Self::find_frame) finds.
+    #[inline(always)]
+    fn usual_frame(&self) -> Option<Frame> {
+        let plain = self.bytes.get(self.taken..)?.get(..self.ahead.plain)?;
+        let advance = self.rx.deframer.usual_frame(self.rx.config.max_frame_bytes, plain)?;
+        let payload = self.taken + HEADER_BYTES..self.taken + advance;
+        Some(Frame { ty: FrameType::Data, place: Place::Bytes, payload, advance })
+    }
+
     /// Finds the next whole frame, without taking it.
-    #[inline]
+    #[inline(never)]
     fn find_frame(&mut self) -> Result<Found, CloseReason> {
         loop {
             let rx = &mut *self.rx;
