@@ -330,7 +330,7 @@ impl<S: Storage, P: Policy> Directory<S, P> {
     }
 
     /// The rules of receiving. Source: Kitsune2's `recv_data`; the block check comes before the look at the module.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn route<'m>(
         &self,
         peer: &Peer<'_>,

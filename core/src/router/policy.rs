@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::config::RouterLimits;
 use crate::error::CapacityError;
-use crate::hash::hash_own;
+use crate::hash::same;
 use crate::peer::{Peer, PeerId};
 use crate::storage::{Owned, Storage, Table};
 
@@ -98,7 +98,7 @@ impl<S: Storage> BlockList<S> {
             None => None,
         };
         let rule = BlockRule { id, space: copy };
-        self.rules.insert(|| hash_own(id.as_bytes()), rule).map_err(|_| CapacityError::BlockRules)?;
+        self.rules.insert(|| id.table_hash(), rule).map_err(|_| CapacityError::BlockRules)?;
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl<S: Storage> BlockList<S> {
 
     fn find(&self, id: &PeerId, space: Option<&[u8]>) -> Option<u32> {
         self.rules.find(
-            || hash_own(id.as_bytes()),
+            || id.table_hash(),
             |rule| rule.id == *id && rule.space.as_ref().map(AsRef::as_ref) == space,
         )
     }
@@ -119,12 +119,9 @@ impl<S: Storage> Policy for BlockList<S> {
     #[inline]
     fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
         let Some(id) = peer.id else { return Ok(false) };
-        if self.rules.is_empty() {
-            return Ok(false);
-        }
         let applies = |rule: &BlockRule<S>| {
-            rule.id == *id && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
+            rule.id == *id && rule.space.as_ref().is_none_or(|blocked| same(blocked.as_ref(), space))
         };
-        Ok(self.rules.find(|| hash_own(id.as_bytes()), applies).is_some())
+        Ok(self.rules.find(|| id.table_hash(), applies).is_some())
     }
 }
