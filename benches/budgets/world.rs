@@ -60,9 +60,9 @@ pub(crate) fn parse(url: &str) -> PeerUrl<'_> {
 /// Some peers are blocked that have nothing to do with anything.
 pub(crate) fn block_list<S: Storage>() -> BlockList<S> {
     let mut blocks = BlockList::new(&RouterLimits::HOST);
-    blocks.block(PeerId::from_key(id(1001)), None).expect("room");
-    blocks.block(PeerId::from_key(id(1002)), None).expect("room");
-    blocks.block(PeerId::from_key(id(1003)), Some(&space(0))).expect("room");
+    blocks.block(PeerId::from_key(id(2001)), None).expect("room");
+    blocks.block(PeerId::from_key(id(2002)), None).expect("room");
+    blocks.block(PeerId::from_key(id(2003)), Some(&space(0))).expect("room");
     blocks
 }
 

@@ -4,7 +4,6 @@ use core::fmt;
 
 use crate::config::RouterLimits;
 use crate::error::CapacityError;
-use crate::hash::same;
 use crate::peer::{Peer, PeerId};
 use crate::storage::{Owned, Storage, Table};
 
@@ -120,7 +119,7 @@ impl<S: Storage> Policy for BlockList<S> {
     fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
         let Some(id) = peer.id else { return Ok(false) };
         let applies = |rule: &BlockRule<S>| {
-            rule.id == *id && rule.space.as_ref().is_none_or(|blocked| same(blocked.as_ref(), space))
+            rule.id == *id && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
         };
         Ok(self.rules.find(|| id.table_hash(), applies).is_some())
     }

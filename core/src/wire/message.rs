@@ -147,7 +147,7 @@ impl<'a> Message<'a> {
     ///
     /// If the bytes are no protobuf message, a known field has another wire type than the schema's, or the id of the
     /// module is not UTF-8.
-    #[inline]
+    #[inline(always)]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match Self::decode_usual(bytes) {
             Some(message) if message.module.is_none_or(|name| name.0.is_ascii()) => Ok(message),
