@@ -115,7 +115,7 @@ impl<S: Storage> BlockList<S> {
 }
 
 impl<S: Storage> Policy for BlockList<S> {
-    #[inline]
+    #[inline(always)]
     fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
         let Some(id) = peer.id else { return Ok(false) };
         let applies = |rule: &BlockRule<S>| {
