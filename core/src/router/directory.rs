@@ -356,7 +356,7 @@ impl<S: Storage, P: Policy> Directory<S, P> {
     }
 
     /// Where a message goes if nobody blocks it.
-    #[inline]
+    #[inline(always)]
     fn find_route(&self, to_module: bool, space: &[u8], module: Option<ModuleName<'_>>) -> Route {
         if let (true, Some(name)) = (to_module, module)
             && let Some(key) = self.registered_module(space, name.as_bytes())
