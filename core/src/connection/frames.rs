@@ -28,8 +28,8 @@ pub struct Frames<'r, 'i, S: Storage, C: Channel = Plain> {
     taken: usize,
     /// What lies at `taken` and in the opener's stage.
     ahead: Remembered,
-    /// The frame that the last action was lent from.
-    lent: Option<Frame>,
+    /// The payload that the last action was lent from.
+    lent: Option<(Place, Range<usize>)>,
 }
 
 /// A whole frame: its type, and where its payload lies.
@@ -86,7 +86,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             Place::Stage => rx.opener.staged().get(frame.payload.clone()),
             Place::Buffer => rx.deframer.buffer().as_slice().get(frame.payload.clone()),
         };
-        self.lent = Some(frame);
+        self.lent = Some((frame.place, frame.payload));
         let peer = rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
         let message = match Message::decode(payload.unwrap_or_default()) {
             Ok(message) => message,
@@ -152,7 +152,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     /// Lets go of the frame that the last action was lent from.
     #[inline]
     fn release(&mut self) {
-        if let Some(Frame { place: Place::Buffer, .. }) = self.lent.take() {
+        if let Some((Place::Buffer, _)) = self.lent.take() {
             self.rx.deframer.release();
         }
     }
@@ -206,7 +206,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         };
         self.take(&frame);
         let id = self.rx.gate.ask(self.now, Stage::Validate);
-        self.lent = Some(frame.clone());
+        self.lent = Some((frame.place, frame.payload.clone()));
         let message = self.payload(&frame).get(start..).unwrap_or_default();
         let Message { space, data, .. } = Message::decode(message).unwrap_or_default();
         Action::Ask { id, question: Question::ValidatePreflight { peer: self.peer(), space, data } }
@@ -219,7 +219,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             Ok(Kind::Disconnect) => {
                 self.take(&frame);
                 self.rx.gate.close_told(CloseReason::Disconnected);
-                self.lent = Some(frame.clone());
+                self.lent = Some((frame.place, frame.payload.clone()));
                 let message = Message::decode(self.payload(&frame)).unwrap_or_default().data;
                 Action::Closed { reason: CloseReason::Disconnected, message }
             }
@@ -353,12 +353,16 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        let whole = match frame.place {
+        self.slice(frame.place, frame.payload.clone())
+    }
+
+    fn slice(&self, place: Place, range: Range<usize>) -> &[u8] {
+        let whole = match place {
             Place::Bytes => &*self.bytes,
             Place::Stage => self.rx.opener.staged(),
             Place::Buffer => self.rx.deframer.buffer().as_slice(),
         };
-        whole.get(frame.payload.clone()).unwrap_or_default()
+        whole.get(range).unwrap_or_default()
     }
 
     fn peer(&self) -> Peer<'_> {
@@ -383,13 +387,13 @@ impl<C: Channel> Frames<'_, '_, crate::storage::Heap, C> {
     /// The payload of the message that was delivered last, to keep. It costs a copy, unless the frame arrived in
     /// pieces: then its buffer is handed over. `None` if the last action was no delivery.
     pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
-        let frame = self.lent.take()?;
-        if frame.place == Place::Buffer {
+        let (place, payload) = self.lent.take()?;
+        if place == Place::Buffer {
             let whole = self.rx.deframer.take_buffer();
-            let data = Message::decode(whole.get(frame.payload)?).ok()?.data;
+            let data = Message::decode(whole.get(payload)?).ok()?.data;
             return Some(whole.slice_ref(data));
         }
-        let data = Message::decode(self.payload(&frame)).ok()?.data;
+        let data = Message::decode(self.slice(place, payload)).ok()?.data;
         Some(bytes::Bytes::copy_from_slice(data))
     }
 }
