@@ -4,12 +4,12 @@ use core::ops::Range;
 
 use super::channel::{Channel, Opened, Opener, Plain};
 use super::deframer::Step;
-use super::gate::{Question, Stage};
-use super::rx::{Identity, Remembered, Rx};
+use super::gate::{Gate, Question, Stage};
+use super::rx::{Identity, Remembered, Rx, RxCounts};
 use super::{Action, CloseReason, Refusal, Wants};
 use crate::error::ProtocolError;
 use crate::peer::Peer;
-use crate::router::{Directory, DropReason, Policy, ReceiveError, Route};
+use crate::router::{Directory, DropReason, ModuleKey, Policy, ReceiveError, Route};
 use crate::storage::{Buffer, Storage};
 use crate::time::Instant;
 use crate::wire::{FrameType, HEADER_BYTES, Kind, Message};
@@ -91,17 +91,18 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         let message = match Message::decode(payload.unwrap_or_default()) {
             Ok(message) => message,
             Err(error) => {
-                let reason = ProtocolError::Message(error).into();
-                rx.gate.close_told(reason);
-                return Some(Action::Closed { reason, message: &[] });
+                let error = ReceiveError::Protocol(ProtocolError::Message(error));
+                return Some(closed_by_message(&mut rx.gate, error));
             }
         };
+        let routed = directory.route(&peer, &message);
+        // What most messages are is made of the route as it stands, before it is made into one of many.
+        if let Ok(Route::Module(to)) = routed {
+            return Some(module(&mut rx.counts, to, &message, wire_bytes));
+        }
         let (space, data) = (message.space.unwrap_or_default(), message.data);
-        Some(match directory.route(&peer, &message) {
-            Ok(Route::Module(to)) => {
-                rx.counts.count_message(wire_bytes);
-                Action::Module { to, space, module: message.module.unwrap_or_default(), data, wire_bytes }
-            }
+        Some(match routed {
+            Ok(Route::Module(to)) => module(&mut rx.counts, to, &message, wire_bytes),
             Ok(Route::Space(to)) => {
                 rx.counts.count_message(wire_bytes);
                 Action::Notify { to, space, data, wire_bytes }
@@ -114,15 +115,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
                 let id = rx.gate.ask(self.now, Stage::Revalidate);
                 Action::Ask { id, question: Question::ValidatePreflight { peer, space: message.space, data } }
             }
-            Err(error) => {
-                let (reason, message): (CloseReason, &[u8]) = match error {
-                    ReceiveError::Protocol(error) => (error.into(), &[]),
-                    ReceiveError::Disconnect { reason } => (CloseReason::Disconnected, reason),
-                    ReceiveError::BlockCheckFailed => (CloseReason::Refused(Refusal::BlockCheck), &[]),
-                };
-                rx.gate.close_told(reason);
-                Action::Closed { reason, message }
-            }
+            Err(error) => closed_by_message(&mut rx.gate, error),
         })
     }
 
@@ -380,6 +373,27 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         self.rx.gate.close_told(reason);
         Action::Closed { reason, message: &[] }
     }
+}
+
+/// A message reaches a module.
+#[inline(always)]
+fn module<'a>(counts: &mut RxCounts, to: ModuleKey, message: &Message<'a>, wire_bytes: usize) -> Action<'a> {
+    counts.count_message(wire_bytes);
+    let (space, module) = (message.space.unwrap_or_default(), message.module.unwrap_or_default());
+    Action::Module { to, space, module, data: message.data, wire_bytes }
+}
+
+/// A message closes the connection on which it came.
+#[cold]
+#[inline(never)]
+fn closed_by_message<'a>(gate: &mut Gate, error: ReceiveError<'a>) -> Action<'a> {
+    let (reason, message): (CloseReason, &[u8]) = match error {
+        ReceiveError::Protocol(error) => (error.into(), &[]),
+        ReceiveError::Disconnect { reason } => (CloseReason::Disconnected, reason),
+        ReceiveError::BlockCheckFailed => (CloseReason::Refused(Refusal::BlockCheck), &[]),
+    };
+    gate.close_told(reason);
+    Action::Closed { reason, message }
 }
 
 #[cfg(feature = "alloc")]
