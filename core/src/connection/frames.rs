@@ -69,53 +69,58 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         if !self.rx.gate.is_clear() {
             return self.next_at_gate(directory);
         }
-        let frame = match self.usual_frame() {
-            Some(frame) => frame,
-            None => match self.find_frame() {
+        let (payload, wire_bytes) = if let Some(wire_bytes) = self.usual_frame() {
+            let payload = self.taken + HEADER_BYTES..self.taken + wire_bytes;
+            self.taken = payload.end;
+            self.ahead.plain -= wire_bytes;
+            self.lent = Some((Place::Bytes, payload.clone()));
+            (self.bytes.get(payload), wire_bytes)
+        } else {
+            let Frame { place, payload, advance, .. } = match self.find_frame() {
                 Ok(Found::Frame(frame)) => frame,
                 Ok(Found::Nothing) => return None,
                 Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
                 Err(reason) => return Some(self.closed(reason)),
-            },
+            };
+            self.advance(advance);
+            self.lent = Some((place, payload.clone()));
+            let wire_bytes = HEADER_BYTES + payload.len();
+            let whole = match place {
+                Place::Bytes => &*self.bytes,
+                Place::Stage => self.rx.opener.staged(),
+                Place::Buffer => self.rx.deframer.buffer().as_slice(),
+            };
+            (whole.get(payload), wire_bytes)
         };
-        self.take(&frame);
-        let wire_bytes = HEADER_BYTES + frame.payload.len();
-        let rx = &mut *self.rx;
-        let payload = match frame.place {
-            Place::Bytes => self.bytes.get(frame.payload.clone()),
-            Place::Stage => rx.opener.staged().get(frame.payload.clone()),
-            Place::Buffer => rx.deframer.buffer().as_slice().get(frame.payload.clone()),
-        };
-        self.lent = Some((frame.place, frame.payload));
-        let peer = rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
+        let peer = self.rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
         let message = match Message::decode(payload.unwrap_or_default()) {
             Ok(message) => message,
             Err(error) => {
                 let error = ReceiveError::Protocol(ProtocolError::Message(error));
-                return Some(closed_by_message(&mut rx.gate, error));
+                return Some(closed_by_message(&mut self.rx.gate, error));
             }
         };
         let routed = directory.route(&peer, &message);
         // What most messages are is made of the route as it stands, before it is made into one of many.
         if let Ok(Route::Module(to)) = routed {
-            return Some(module(&mut rx.counts, to, &message, wire_bytes));
+            return Some(module(&mut self.rx.counts, to, &message, wire_bytes));
         }
         let (space, data) = (message.space.unwrap_or_default(), message.data);
         Some(match routed {
-            Ok(Route::Module(to)) => module(&mut rx.counts, to, &message, wire_bytes),
+            Ok(Route::Module(to)) => module(&mut self.rx.counts, to, &message, wire_bytes),
             Ok(Route::Space(to)) => {
-                rx.counts.count_message(wire_bytes);
+                self.rx.counts.count_message(wire_bytes);
                 Action::Notify { to, space, data, wire_bytes }
             }
             Ok(Route::Drop(reason)) => {
-                rx.counts.count_drop(reason);
+                self.rx.counts.count_drop(reason);
                 Action::Dropped { reason, space, wire_bytes: wire_bytes as u64 }
             }
             Ok(Route::Validate) => {
-                let id = rx.gate.ask(self.now, Stage::Revalidate);
+                let id = self.rx.gate.ask(self.now, Stage::Revalidate);
                 Action::Ask { id, question: Question::ValidatePreflight { peer, space: message.space, data } }
             }
-            Err(error) => closed_by_message(&mut rx.gate, error),
+            Err(error) => closed_by_message(&mut self.rx.gate, error),
         })
     }
 
@@ -227,14 +232,12 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         }
     }
 
-    /// The next frame if it is like most: a message that lies whole in the caller's bytes, in a record that is open.
-    /// What is not, [`find_frame`](Self::find_frame) finds.
+    /// The length of the next frame if it is like most: a message that lies whole in the caller's bytes, in a record
+    /// that is open. What is not, [`find_frame`](Self::find_frame) finds.
     #[inline(always)]
-    fn usual_frame(&self) -> Option<Frame> {
+    fn usual_frame(&self) -> Option<usize> {
         let plain = self.bytes.get(self.taken..)?.get(..self.ahead.plain)?;
-        let advance = self.rx.deframer.usual_frame(self.rx.config.max_frame_bytes, plain)?;
-        let payload = self.taken + HEADER_BYTES..self.taken + advance;
-        Some(Frame { ty: FrameType::Data, place: Place::Bytes, payload, advance })
+        self.rx.deframer.usual_frame(self.rx.config.max_frame_bytes, plain)
     }
 
     /// Finds the next whole frame, without taking it.
