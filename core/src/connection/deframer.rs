@@ -60,6 +60,7 @@ impl<B: Buffer> Deframer<B> {
     }
 
     /// When the frame that is under way must have ended.
+    #[inline]
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }

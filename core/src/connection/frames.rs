@@ -75,6 +75,8 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             self.ahead.plain -= wire_bytes;
             self.lent = Some((Place::Bytes, payload.clone()));
             (self.bytes.get(payload), wire_bytes)
+        } else if self.is_used_up() {
+            return None;
         } else {
             let Frame { place, payload, advance, .. } = match self.find_frame() {
                 Ok(Found::Frame(frame)) => frame,
@@ -238,6 +240,12 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     fn usual_frame(&self) -> Option<usize> {
         let plain = self.bytes.get(self.taken..)?.get(..self.ahead.plain)?;
         self.rx.deframer.usual_frame(self.rx.config.max_frame_bytes, plain)
+    }
+
+    /// Whether all bytes were taken and nothing of them is held back: how most reads end.
+    #[inline(always)]
+    fn is_used_up(&self) -> bool {
+        self.taken == self.bytes.len() && self.ahead.is_nothing() && self.rx.deframer.deadline().is_none()
     }
 
     /// Finds the next whole frame, without taking it.
