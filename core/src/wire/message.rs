@@ -229,7 +229,7 @@ impl<'a> Message<'a> {
         Some(out)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_tail<'o>(&self, mut out: &'o mut [u8]) -> Option<&'o mut [u8]> {
         if let Some(space) = self.space {
             out = put_key(KEY_SPACE, space.len() as u64, out)?;
