@@ -100,6 +100,7 @@ fn fold(a: u64, b: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::std_instead_of_alloc)] // tests run without the feature `alloc` too
 mod tests {
     use super::*;
 
