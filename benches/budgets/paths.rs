@@ -238,7 +238,9 @@ fn receive_mixed(bench: &mut Bench) {
     });
 }
 
-/// Payloads that the user keeps: copied out of a frame that came whole, with its buffer if it came in pieces.
+/// Payloads that the user keeps: copied out of a frame that came whole, with its buffer if it came in pieces. How much
+/// the growing buffer costs depends on the allocator, which may find room behind it or not: with a filter these paths
+/// can differ from their committed figures.
 fn receive_and_keep(bench: &mut Bench) {
     let directory = directory::<Heap>(1, 1);
     let one = |size: Size| module_batch(Size { batch: 1, ..size });

@@ -337,11 +337,9 @@ impl<S: Storage, P: Policy> Directory<S, P> {
         message: &Message<'m>,
     ) -> Result<Route, ReceiveError<'m>> {
         let to_module = match message.kind() {
-            Kind::Notify => false,
             Kind::Module => true,
-            Kind::Preflight => return Ok(Route::Validate),
-            Kind::Disconnect => return Err(ReceiveError::Disconnect { reason: message.data }),
-            _ => return Ok(Route::Drop(DropReason::Unspecified)),
+            Kind::Notify => false,
+            kind => return route_of_other(kind, message.data),
         };
         let Some(id) = message.space else { return Err(ReceiveError::Protocol(ProtocolError::MissingSpace)) };
         let route = self.find_route(to_module, id, message.module);
@@ -389,6 +387,17 @@ impl<S: Storage, P: Policy> Directory<S, P> {
             Ok(true) => Err(SendRefused::Blocked),
             Err(PolicyFailed) => Err(SendRefused::BlockCheckFailed),
         }
+    }
+}
+
+/// What becomes of a message that is for no space.
+#[cold]
+#[inline(never)]
+fn route_of_other(kind: Kind, data: &[u8]) -> Result<Route, ReceiveError<'_>> {
+    match kind {
+        Kind::Preflight => Ok(Route::Validate),
+        Kind::Disconnect => Err(ReceiveError::Disconnect { reason: data }),
+        _ => Ok(Route::Drop(DropReason::Unspecified)),
     }
 }
 
