@@ -59,6 +59,10 @@ fn main() -> ExitCode {
             COUNTED => options.counted = true,
             // What cargo itself says to a bench.
             "--bench" => {}
+            unknown if unknown.starts_with('-') => {
+                eprintln!("unknown option {unknown}");
+                return ExitCode::FAILURE;
+            }
             _ => options.filter = argument,
         }
     }
@@ -74,6 +78,9 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<ExitCode, String> {
     let mut bench = Bench { filter: options.filter.clone(), done: Vec::new() };
     paths::all(&mut bench);
+    if bench.done.is_empty() {
+        return Err(format!("no path has \"{}\" in its name", options.filter));
+    }
     if options.counted {
         for (name, tally) in bench.done {
             println!("{name} {}", tally.messages);

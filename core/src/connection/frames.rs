@@ -95,7 +95,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             (whole.get(payload), wire_bytes)
         };
         let peer = self.rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
-        let message = match Message::decode(payload.unwrap_or_default()) {
+        let message = match Message::decode_in_line(payload.unwrap_or_default()) {
             Ok(message) => message,
             Err(error) => {
                 let error = ReceiveError::Protocol(ProtocolError::Message(error));

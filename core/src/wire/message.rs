@@ -147,8 +147,14 @@ impl<'a> Message<'a> {
     ///
     /// If the bytes are no protobuf message, a known field has another wire type than the schema's, or the id of the
     /// module is not UTF-8.
-    #[inline(always)]
+    #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::decode_in_line(bytes)
+    }
+
+    /// [`decode`](Self::decode) for the one place that every message passes. Elsewhere its code is not worth its size.
+    #[inline(always)]
+    pub(crate) fn decode_in_line(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match Self::decode_usual(bytes) {
             Some(message) if message.module.is_none_or(|name| name.0.is_ascii()) => Ok(message),
             _ => Self::decode_any(bytes),
