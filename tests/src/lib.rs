@@ -1,1 +1,3 @@
 //! Everything kitfox promises, tested through its public API.
+
+pub mod conformance;
