@@ -88,7 +88,8 @@ fn body(header: FrameHeader, bytes: &[u8]) -> Option<Value> {
     Some(match header.ty {
         FrameType::Data => json!({ "ok": true, "data": hex(payload), "consumed": consumed }),
         FrameType::Preflight => {
-            let PreflightPayload { url, message } = PreflightPayload::decode(payload, &recorded_rules()).ok()?;
+            let PreflightPayload { url, message } =
+                PreflightPayload::decode(payload, &recorded_rules()).ok()?;
             json!({ "ok": true, "url": url.as_str(), "preflight": hex(message), "consumed": consumed })
         }
     })

@@ -12,7 +12,11 @@ pub(super) fn run(case: &Value) -> Result<(), Mismatch> {
     let expected = expected(case)?;
     let owned = K2Proto::decode(input.as_slice());
     same("decoded", &expected, &Message::decode(&input).map_or(REJECTED, |message| seen(&message, &input)))?;
-    same("decoded by prost", &expected, &owned.map_or(REJECTED, |message| seen(&message.as_message(), &input)))?;
+    same(
+        "decoded by prost",
+        &expected,
+        &owned.map_or(REJECTED, |message| seen(&message.as_message(), &input)),
+    )?;
     if expected == REJECTED { Ok(()) } else { build(case) }
 }
 

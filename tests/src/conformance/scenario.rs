@@ -15,10 +15,10 @@ use super::k2proto::encode;
 use super::{Mismatch, same};
 
 pub(super) fn run(case: &Value) -> Result<(), Mismatch> {
+    member(case, "steps").and(member(case, "expect"))?;
     let (steps, expected) = (list(case, "steps")?, list(case, "expect")?);
     if steps.len() != expected.len() {
-        let counts = format_args!("{} steps and {} outcomes", steps.len(), expected.len()).to_string();
-        return Err(Mismatch::malformed(counts));
+        return Err(Mismatch::malformed(format_args!("{} steps, {} outcomes", steps.len(), expected.len())));
     }
     let mut stage = Stage::new(case.get("setup").unwrap_or(&Value::Null))?;
     for (index, (step, expected)) in steps.iter().zip(expected).enumerate() {
@@ -211,13 +211,15 @@ impl Stage {
         Ok(match op {
             "recv_data" => self.receive(text(step, "peer")?, &bytes(step, "bytes")?, events),
             "send_space_notify" => {
-                let (peer, space, data) = (text(step, "peer")?, bytes(step, "space_id")?, bytes(step, "data")?);
+                let (peer, space, data) =
+                    (text(step, "peer")?, bytes(step, "space_id")?, bytes(step, "data")?);
                 let id = peer_id(peer);
                 let message = self.router.notify(Peer::new(peer, id.as_ref()), &space, &data);
                 send(message, peer, &mut self.imp, events)
             }
             "send_module" => {
-                let (peer, space, data) = (text(step, "peer")?, bytes(step, "space_id")?, bytes(step, "data")?);
+                let (peer, space, data) =
+                    (text(step, "peer")?, bytes(step, "space_id")?, bytes(step, "data")?);
                 let (id, module) = (peer_id(peer), text(step, "module")?);
                 let message = self.router.module(Peer::new(peer, id.as_ref()), &space, module, &data);
                 send(message, peer, &mut self.imp, events)
@@ -281,11 +283,7 @@ impl Stage {
     }
 
     /// Changes what the stub of the step's space answers. There may be none.
-    fn answers(
-        &mut self,
-        step: &Value,
-        change: impl FnOnce(&mut SpaceAnswers),
-    ) -> Result<Outcome, Mismatch> {
+    fn answers(&mut self, step: &Value, change: impl FnOnce(&mut SpaceAnswers)) -> Result<Outcome, Mismatch> {
         let space = bytes(step, "space_id")?;
         self.router.directory_mut().policy_mut().0.get_mut(&space).map(change);
         Ok(Outcome::OK)

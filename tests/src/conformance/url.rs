@@ -20,9 +20,12 @@ pub(super) fn run(case: &Value) -> Result<(), Mismatch> {
     verdict("in 0.5.0-dev.1", case, &input, &recorded_rules())?;
     match optional(case, "v0_6_0_dev_3") {
         None => Ok(()),
-        Some(newer) => {
-            verdict("in 0.6.0-dev.3", newer, &input, &UrlRules { max_bytes: usize::MAX, ..UrlRules::default() })
-        }
+        Some(newer) => verdict(
+            "in 0.6.0-dev.3",
+            newer,
+            &input,
+            &UrlRules { max_bytes: usize::MAX, ..UrlRules::default() },
+        ),
     }
 }
 
