@@ -10,7 +10,8 @@ mod scenario;
 mod url;
 
 use core::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::{fs, io};
 

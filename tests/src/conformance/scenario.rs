@@ -1,6 +1,6 @@
 //! Operations on a router: one router a case, stubs for handlers and backend.
 
-use std::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet};
 
 use kitfox_core::router::{
     LocalAgents, ModuleKey, Policy, PolicyFailed, Received, Router, SendRefused, SpaceKey, Target,
@@ -15,8 +15,8 @@ use super::k2proto::encode;
 use super::{Mismatch, same};
 
 pub(super) fn run(case: &Value) -> Result<(), Mismatch> {
-    member(case, "steps").and(member(case, "expect"))?;
-    let (steps, expected) = (list(case, "steps")?, list(case, "expect")?);
+    let required = |name| member(case, name).and_then(|_| list(case, name));
+    let (steps, expected) = (required("steps")?, required("expect")?);
     if steps.len() != expected.len() {
         return Err(Mismatch::malformed(format_args!("{} steps, {} outcomes", steps.len(), expected.len())));
     }
