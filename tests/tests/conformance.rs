@@ -1,5 +1,8 @@
 //! The recorded vectors hold, and the runner that says so can fail.
 
+extern crate alloc;
+
+use alloc::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -117,7 +120,7 @@ fn each_expected_part_of_a_frame_is_compared() {
     only_it_fails(file.clone(), encoded, |case| case["result"] = json!({ "ok": false }));
     let refused = find(&file, |case| case["result"]["ok"] == false);
     only_it_fails(file.clone(), refused, |case| {
-        case["result"] = json!({ "ok": true, "bytes": "0100000000" })
+        case["result"] = json!({ "ok": true, "bytes": "0100000000" });
     });
     for (ty, parts) in [("data", &["data", "consumed"][..]), ("preflight", &["url", "preflight", "consumed"])]
     {
@@ -212,7 +215,7 @@ fn a_wrong_missing_or_unknown_counter_fails_its_case() {
 fn every_argument_of_every_event_is_compared() {
     for name in ["recv.dev.json", "send.dev.json", "lifecycle.dev.json"] {
         let file = json_of(name);
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for (number, case) in file["cases"].as_array().unwrap().iter().enumerate() {
             for (step, outcome) in case["expect"].as_array().unwrap().iter().enumerate() {
                 for (index, event) in outcome["events"].as_array().unwrap().iter().enumerate() {

@@ -127,9 +127,9 @@ impl Policy for Told {
     }
 }
 
-type Told3<S> = Router<S, Told>;
+type ToldRouter<S> = Router<S, Told>;
 
-fn router<S: Tier>() -> Told3<S> {
+fn router<S: Tier>() -> ToldRouter<S> {
     Router::new(&S::LIMITS, 7, Told::default())
 }
 
@@ -141,7 +141,7 @@ fn wire(message: Message<'_>) -> Vec<u8> {
     K2Proto::from(message).encode_to_vec()
 }
 
-fn block<S: Storage>(router: &mut Told3<S>, url: &str, space: &[u8]) {
+fn block<S: Storage>(router: &mut ToldRouter<S>, url: &str, space: &[u8]) {
     router.directory_mut().policy_mut().blocked.insert((url.into(), space.into()));
 }
 
@@ -1017,7 +1017,7 @@ mod model {
 
     /// A router beside its model.
     struct Pair<S: Storage> {
-        router: Told3<S>,
+        router: ToldRouter<S>,
         model: Model,
         /// All keys that there ever were.
         spaces: BTreeSet<SpaceKey>,
