@@ -1057,7 +1057,9 @@ mod model {
                     let full = RegisterError::Capacity(CapacityError::Modules);
                     let expected = match model.modules.contains_key(&(space, module)) {
                         true => Some(RegisterError::Duplicate),
-                        false => model.no_place(space).or((model.modules.len() == MODULES).then_some(full)),
+                        false => {
+                            model.no_place(space).or_else(|| (model.modules.len() == MODULES).then_some(full))
+                        }
                     };
                     let key = router.directory_mut().register_module(&space_id(space), name(module));
                     assert_eq!(key.err(), expected);
