@@ -1,1 +1,5 @@
 //! Everything kitfox promises, tested through its public API.
+
+extern crate alloc;
+
+pub mod conformance;

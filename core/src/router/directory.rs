@@ -146,11 +146,11 @@ impl<S: Storage, P> Directory<S, P> {
     /// the id is too long for the storage. Nothing has changed then. Kitsune2 panics on a duplicate.
     pub fn register_space(&mut self, id: &[u8]) -> Result<SpaceKey, RegisterError> {
         let slot = self.space_place(id)?;
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
+        let generation = self.generation.wrapping_add(1);
         match self.spaces.get_mut(slot) {
             Some(space) if space.registered.is_none() => {
                 space.registered = Some(generation);
+                self.generation = generation;
                 Ok(SpaceKey { slot, generation })
             }
             _ => Err(RegisterError::Duplicate),
