@@ -1,3 +1,6 @@
 //! Everything kitfox promises, tested through its public API.
 
+extern crate alloc;
+
+pub mod conformance;
 pub mod world;

@@ -2,6 +2,7 @@
 
 mod channel;
 mod close;
+mod cursor;
 mod deframer;
 mod frames;
 mod gate;
@@ -11,8 +12,8 @@ mod whole;
 
 pub use channel::{Channel, Opened, Opener, Plain, Sealer};
 pub use close::{CloseReason, Refusal, SUPERSEDED, Timeout};
+pub(crate) use cursor::{Cursor, Next};
 pub use frames::Frames;
-pub(crate) use frames::{Cursor, Next};
 pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};
 pub use rx::{Rx, RxCounts};

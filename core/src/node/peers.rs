@@ -10,7 +10,7 @@ use core::time::Duration;
 use super::timers::Timers;
 use crate::connection::{CloseReason, Role, Timeout};
 use crate::error::{CapacityError, ProtocolError};
-use crate::hash::hash;
+use crate::hash::hash_pair;
 use crate::peer::PeerId;
 use crate::storage::{Owned, Storage, Table};
 use crate::time::Instant;
@@ -751,7 +751,7 @@ impl<S: Storage> PeerTable<S> {
     }
 
     fn find(&self, id: &PeerId) -> Option<u32> {
-        self.peers.find(|| hash(self.hash_seed, id.as_bytes()), |peer| peer.id == *id)
+        self.peers.find(|| hash_pair(self.hash_seed, id.as_bytes(), &[]), |peer| peer.id == *id)
     }
 
     fn key(&self, slot: u32) -> Option<PeerKey> {
@@ -820,7 +820,7 @@ impl<S: Storage> PeerTable<S> {
             waiting: false,
             paused: false,
         };
-        self.peers.insert(|| hash(seed, id.as_bytes()), peer).map_err(|_| CapacityError::Peers)
+        self.peers.insert(|| hash_pair(seed, id.as_bytes(), &[]), peer).map_err(|_| CapacityError::Peers)
     }
 
     fn insert_connection(
