@@ -274,7 +274,7 @@ fn stats_tell_of_each_connection() {
         bob.node.notify(&alice.url, SPACE, b"hi").unwrap();
         alice.hears().await;
         let stats = alice.node.stats();
-        assert_eq!(stats.own_urls, [alice.url.clone()]);
+        assert_eq!(stats.own_urls, [alice.url.as_str()]);
         let [connection] = &stats.connections[..] else { panic!("{stats:?}") };
         assert_eq!((connection.peer.as_str(), connection.direction), (bob.url.as_str(), Direction::Outgoing));
         assert!(connection.opened_at >= before && connection.opened_at <= SystemTime::now());
@@ -514,7 +514,8 @@ impl SpaceHandler for ClosedSpace {
 #[test]
 fn refusals_at_the_gate_reach_the_dialler() {
     test(async {
-        let refusals: [(fn(&mut Events), &[u8]); 3] = [
+        type Behaviour = fn(&mut Events);
+        let refusals: [(Behaviour, &[u8]); 3] = [
             (|events| events.admit = Err(Refused), b"refused"),
             (|events| events.valid = Err(Refused), b"refused"),
             (|events| events.at_home = false, b"no local agents"),
@@ -828,7 +829,7 @@ fn ipv6_names_and_several_addresses() {
             Ok(url) => url,
             Err(error) => return eprintln!("no IPv6 on this machine: {error}"),
         };
-        assert_eq!(bob.node.stats().own_urls, [bob.url.clone(), v6.clone()]);
+        assert_eq!(bob.node.stats().own_urls, [bob.url.as_str(), v6.as_str()]);
         let peer = within(alice.node.connect(&v6)).await.unwrap();
         assert_eq!(peer.url(), v6, "each connection is told the address of its own network");
         alice.node.notify(&v6, SPACE, b"six").unwrap();

@@ -37,6 +37,7 @@ pub(crate) struct Reader {
     peer: Option<Peer>,
     buffer: ReadBuffer,
     alarm: Alarm,
+    /// The last field, so that it is dropped after all others.
     _guard: TaskGuard,
 }
 
@@ -62,7 +63,7 @@ enum Woken {
 }
 
 /// Writes what is queued on one connection, until the end.
-pub(crate) async fn write(shared: Arc<Shared>, link: Arc<Link>, _guard: TaskGuard) {
+pub(crate) async fn write(_guard: TaskGuard, shared: Arc<Shared>, link: Arc<Link>) {
     let (mut alarm, mut full) = (Alarm::new(), false);
     if !poll_fn(|cx| link.poll_write(cx, &mut alarm, &mut full)).await {
         shared.count_unflushed();

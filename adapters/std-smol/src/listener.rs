@@ -14,12 +14,12 @@ use crate::node::{Shared, TaskGuard};
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts connections until the node is shut down.
+/// Accepts connections until the node is shut down. The guard is dropped last: then the address is free again.
 pub(crate) async fn listen(
+    _guard: TaskGuard,
     shared: Arc<Shared>,
     listener: Async<TcpListener>,
     addr: SocketAddr,
-    _guard: TaskGuard,
 ) {
     let accepting = async {
         let mut backoff = BACKOFF_MIN;

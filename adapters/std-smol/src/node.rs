@@ -30,6 +30,9 @@ use crate::stats::{BlockedStats, Stats};
 use crate::table::Table;
 use crate::time::Clock;
 
+/// How long a shutdown waits for tasks that should have ended.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// What the peers are told when the node goes.
 const SHUTDOWN: &[u8] = b"shutdown";
 
@@ -188,7 +191,7 @@ impl Shared {
         if let Some(evicted) = evicted {
             evicted.cut();
         }
-        let writer = connection::write(self.clone(), link.clone(), self.task(false));
+        let writer = connection::write(self.task(false), self.clone(), link.clone());
         let reader = Reader::new(self.clone(), link.clone(), rx, guard);
         (self.spawner)(Box::pin(reader.run()));
         (self.spawner)(Box::pin(writer));
@@ -293,7 +296,7 @@ impl Node {
             shared.task(false)
         };
         shared.addrs().push(addr);
-        (shared.spawner)(Box::pin(listener::listen(shared.clone(), listener, addr, guard)));
+        (shared.spawner)(Box::pin(listener::listen(guard, shared.clone(), listener, addr)));
         let url = match &shared.setup.advertise {
             Some(url) => url.clone(),
             None => addr::plain_url(addr, &shared.setup.peer_id),
@@ -532,8 +535,9 @@ impl Node {
     }
 
     /// Stops listening, tells every peer "shutdown" after all that is queued, and waits until every task of the node
-    /// has ended, within [`Limits::shutdown_timeout`]. Returns how many connections of the node's life ended before all
-    /// that was queued on them was written; 0 if nothing was lost on this side.
+    /// has ended: for [`Limits::shutdown_timeout`], and a second more if a handler holds one up. Returns how many
+    /// connections of the node's life ended before all that was queued on them was written, or have not ended now; 0 if
+    /// nothing was lost on this side.
     pub async fn shutdown(&self) -> usize {
         let shared = &self.shared;
         let limit = shared.limits.shutdown_timeout;
@@ -554,10 +558,10 @@ impl Node {
                 link.cut();
             }
             // A task that a handler holds up is not waited for any longer.
-            Timer::after(Duration::from_millis(100)).await;
+            Timer::after(GRACE).await;
         };
         future::or(ended, late).await;
-        shared.unflushed.load(Ordering::Acquire)
+        shared.unflushed.load(Ordering::Acquire) + shared.connections.load(Ordering::Acquire)
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use async_io::Timer;
 use futures_lite::future;
 use kitfox_smol::core::connection::CloseReason;
-use kitfox_smol::{BoxFuture, Bytes, Down, Handler, Node, Peer, Refused, SendError, SendRefused, Stats};
+use kitfox_smol::{
+    BoxFuture, Bytes, Direction, Down, Handler, Node, Peer, Refused, SendError, SendRefused, Stats,
+};
 
 use crate::text::{self, Style};
 
@@ -291,7 +293,8 @@ async fn burst(alice: &Party, bob: &Party) -> Outcome<f64> {
 }
 
 fn print_stats(style: Style, nodes: &[(&str, &Stats)]) {
-    let head = ["node", "peer", "opened", "sent", "", "received", "", "dropped", "blocked in", "blocked out"];
+    let head =
+        ["node", "peer", "dialled by", "sent", "", "received", "", "dropped", "blocked in", "blocked out"];
     let mut rows = Vec::new();
     for (name, stats) in nodes {
         for connection in &stats.connections {
@@ -302,7 +305,7 @@ fn print_stats(style: Style, nodes: &[(&str, &Stats)]) {
             rows.push(vec![
                 (*name).to_owned(),
                 text::peer(&connection.peer),
-                format!("{:?}", connection.direction).to_lowercase(),
+                if connection.direction == Direction::Outgoing { "itself" } else { "peer" }.to_owned(),
                 text::count(connection.sent_messages),
                 text::bytes(connection.sent_bytes),
                 text::count(connection.received_messages),
