@@ -204,7 +204,7 @@ impl Shared {
             // Under the lock, so that whoever hears of it can send.
             let mut table = self.table();
             link.open(peer.clone());
-            table.open(link, *peer.id());
+            table.open(link, peer);
         }
         self.handler.peer_up(peer);
     }
@@ -448,15 +448,24 @@ impl Node {
 
     /// The connection on which a message may go.
     fn permitted(&self, peer: &str, space: &[u8]) -> Result<Arc<Link>, SendError> {
-        let (url, id) = parse(peer, &self.shared.config)?;
-        let peer = kitfox_core::Peer::new(url.as_str(), Some(&id));
-        if let Err(refused) = self.shared.registry.permit_send(&peer, space) {
+        let found = self.shared.table().find_url(peer);
+        let (id, link) = match found {
+            Some((id, link)) => (id, Some(link)),
+            None => {
+                let (_, id) = parse(peer, &self.shared.config)?;
+                let link = self.shared.table().find(&id).cloned();
+                (id, link)
+            }
+        };
+        if let Err(refused) =
+            self.shared.registry.permit_send(&kitfox_core::Peer::new(peer, Some(&id)), space)
+        {
             if refused == SendRefused::Blocked {
-                self.shared.counts().outgoing(url.as_str(), space);
+                self.shared.counts().outgoing(peer, space);
             }
             return Err(SendError::Refused(refused));
         }
-        self.shared.table().find(&id).cloned().ok_or(SendError::NotConnected)
+        link.ok_or(SendError::NotConnected)
     }
 
     /// Waits until the queue of the connection with a peer has room for a message of `len` bytes and is at most half

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kitfox_core::PeerId;
 
+use crate::handler::Peer;
 use crate::link::Link;
 use crate::stats::Totals;
 
@@ -18,6 +19,8 @@ pub(crate) struct Table {
     /// Open ones, oldest first. What is sent goes to the oldest: on a plain channel a claim displaces nothing.
     /// Invariant: no empty list.
     open: HashMap<PeerId, Vec<Arc<Link>>>,
+    /// The ids in the URLs of open connections, so that those need not be parsed for every message.
+    ids: HashMap<Box<str>, PeerId>,
     next_id: u64,
     pub(crate) totals: Totals,
     pub(crate) shut_down: bool,
@@ -51,9 +54,10 @@ impl Table {
     }
 
     /// The gate of a connection is open.
-    pub(crate) fn open(&mut self, link: &Arc<Link>, id: PeerId) {
+    pub(crate) fn open(&mut self, link: &Arc<Link>, peer: &Peer) {
         self.pending.remove(&link.id);
-        self.open.entry(id).or_default().push(link.clone());
+        self.open.entry(*peer.id()).or_default().push(link.clone());
+        self.ids.insert(peer.url().into(), *peer.id());
         self.totals.opened += 1;
     }
 
@@ -68,6 +72,9 @@ impl Table {
             && let Some(open) = self.open.get_mut(peer.id())
         {
             open.retain(|other| other.id != link.id);
+            if !open.iter().filter_map(|other| other.peer()).any(|other| other.url() == peer.url()) {
+                self.ids.remove(peer.url());
+            }
             if open.is_empty() {
                 self.open.remove(peer.id());
             }
@@ -80,6 +87,12 @@ impl Table {
     /// The connection on which messages to a peer go.
     pub(crate) fn find(&self, id: &PeerId) -> Option<&Arc<Link>> {
         self.open.get(id)?.first()
+    }
+
+    /// The connection on which messages to a URL go, and the id in the URL, if a connection with just this URL is open.
+    pub(crate) fn find_url(&self, url: &str) -> Option<(PeerId, Arc<Link>)> {
+        let id = self.ids.get(url)?;
+        Some((*id, self.find(id)?.clone()))
     }
 
     /// Every open connection with a peer.
