@@ -85,7 +85,12 @@ impl Reader {
                 Turn::Read => {
                     // Others on this thread come first, and what has arrived by then is read at once.
                     yield_now().await;
-                    match self.wait().await {
+                    let woken = match (self.wait().await, self.link.asked()) {
+                        // Where this end wants the end, the socket's is a consequence.
+                        (Woken::End | Woken::Failed, Some(reason)) => Woken::Asked(reason),
+                        (woken, _) => woken,
+                    };
+                    match woken {
                         Woken::Bytes => {}
                         Woken::End => self.rx.end(),
                         Woken::Failed => self.rx.close(CloseReason::Failed),

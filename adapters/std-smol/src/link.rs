@@ -366,11 +366,12 @@ impl Link {
 
     /// Nothing can be written any more. If the reader does not know yet, it is told.
     fn give_up(&self, mut side: MutexGuard<'_, Side>, reason: CloseReason) -> bool {
-        let _ = self.stream.get_ref().shutdown(Shutdown::Both);
         if side.is_running() {
             side.asked = Some(reason);
             self.asked.store(true, Ordering::Release);
         }
+        // After the reason is set, so that the reader does not take this for the peer's end.
+        let _ = self.stream.get_ref().shutdown(Shutdown::Both);
         self.done(side)
     }
 

@@ -293,8 +293,18 @@ async fn burst(alice: &Party, bob: &Party) -> Outcome<f64> {
 }
 
 fn print_stats(style: Style, nodes: &[(&str, &Stats)]) {
-    let head =
-        ["node", "peer", "dialled by", "sent", "", "received", "", "dropped", "blocked in", "blocked out"];
+    let head = [
+        "node",
+        "peer",
+        "dialled by",
+        "sent",
+        "bytes",
+        "received",
+        "bytes",
+        "dropped",
+        "blocked in",
+        "blocked out",
+    ];
     let mut rows = Vec::new();
     for (name, stats) in nodes {
         for connection in &stats.connections {
