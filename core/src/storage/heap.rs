@@ -13,7 +13,7 @@ use crate::error::CapacityError;
 use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The tier with an allocator. Limits come from the configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Heap;
 
