@@ -245,7 +245,12 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             let plain = plain.unwrap_or_default();
             if plain.is_empty() {
                 if let Some((ty, payload)) = rx.deframer.whole(bounds) {
-                    return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
+                    if !payload.is_empty() || rx.gate.stage() != Stage::Open {
+                        return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
+                    }
+                    rx.counts.empty_frames += 1;
+                    rx.deframer.release();
+                    continue;
                 }
                 if !self.open_record()? {
                     return Ok(Found::Nothing);
@@ -365,8 +370,8 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
 
 #[cfg(feature = "alloc")]
 impl<C: Channel> Frames<'_, '_, crate::storage::Heap, C> {
-    /// The payload of the message that was delivered last, to keep. It costs a copy, unless the frame arrived in
-    /// pieces: then its buffer is handed over. `None` if the last action was no delivery.
+    /// The data of the message that the last action told of, to keep. It costs a copy, unless the frame arrived in
+    /// pieces: then its buffer is handed over. `None` if the last action told of none, or if it was kept already.
     pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
         let frame = self.lent.take()?;
         if frame.place == Place::Buffer {

@@ -299,7 +299,9 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     pub(super) fn bounds(&self) -> Bounds {
         let Config { max_frame_bytes, oversize, .. } = self.config;
         match self.gate.stage() {
-            Stage::Open | Stage::AwaitConfirm => Bounds { preflight: false, max_frame_bytes, oversize },
+            Stage::Open => Bounds { preflight: false, max_frame_bytes, oversize },
+            // A frame that is discarded cannot open the gate, and nothing else may be told before that.
+            Stage::AwaitConfirm => Bounds { preflight: false, max_frame_bytes, oversize: Oversize::Close },
             _ => Bounds {
                 preflight: true,
                 max_frame_bytes: self.config.preflight_bound(),

@@ -97,7 +97,10 @@ fn nobody_is_asked_for_local_agents_while_no_space_is_registered<S: Storage>() {
     assert_eq!(alice.receive(at(0), &[]), [admit(BOB), gather(BOB)]);
     let mut bob = Side::<S>::accept(at(0), &config());
     bob.directory.unregister_space(SPACE);
-    assert_eq!(bob.receive(at(0), &wire(FROM_ALICE)), [validate(ALICE, "hello"), admit(ALICE), gather(ALICE)]);
+    assert_eq!(
+        bob.receive(at(0), &wire(FROM_ALICE)),
+        [validate(ALICE, "hello"), admit(ALICE), gather(ALICE)]
+    );
 }
 
 fn a_module_of_an_unregistered_space_counts_as_no_space<S: Storage>() {
@@ -122,12 +125,8 @@ fn messages_behind_the_preflights_wait_unread_for_the_gate<S: Storage>() {
     assert_eq!(answer(&mut bob), [Act::HasLocalAgents, gather(ALICE), opened(ALICE), rain()]);
 
     let mut alice = held(Side::<S>::dial(at(0), &config()), Stage::Validate);
-    let grows = Act::Module {
-        space: "garden".into(),
-        module: "moss".into(),
-        data: "grows".into(),
-        wire_bytes: 28,
-    };
+    let grows =
+        Act::Module { space: "garden".into(), module: "moss".into(), data: "grows".into(), wire_bytes: 28 };
     alice.receive(at(0), &[wire(FROM_BOB), wire(GROWS), wire(RAIN)].concat());
     assert_eq!(answer(&mut alice), [opened(BOB), grows, rain()]);
 }
