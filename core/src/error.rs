@@ -40,6 +40,8 @@ pub enum ApiMisuse {
     NoSuchQuestion,
     /// The question that is open asks for another kind of answer.
     WrongAnswer,
+    /// Our own URL has no peer id, or one longer than 64 bytes: every peer would refuse it.
+    OwnUrlWithoutId,
 }
 
 /// A limit of ours has been reached. Nothing has changed.
@@ -83,6 +85,7 @@ impl fmt::Display for ApiMisuse {
         f.write_str(match self {
             Self::NoSuchQuestion => "no such question is open",
             Self::WrongAnswer => "the open question asks for another kind of answer",
+            Self::OwnUrlWithoutId => "our own URL has no peer id",
         })
     }
 }

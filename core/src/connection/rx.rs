@@ -163,7 +163,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Answers the question that is open. What follows from it comes out of the next [`read`](Self::read).
     ///
     /// # Errors
-    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer. Nothing has changed then.
+    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer, or if our own URL has no peer id. Nothing
+    /// has changed then.
     pub fn answer(
         &mut self,
         now: Instant,
@@ -175,7 +176,10 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             return Err(ApiMisuse::NoSuchQuestion);
         }
         let verdict = match (self.gate.stage(), answer) {
-            (Stage::Gather, Answer::Preflight { own_url, data }) => self.offer(now, tx, own_url, data),
+            (Stage::Gather, Answer::Preflight { own_url, data }) => {
+                let own_id = Identity::<S>::id_of(own_url).ok_or(ApiMisuse::OwnUrlWithoutId)?;
+                self.offer(now, tx, own_id, own_url, data)
+            }
             (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. }) => {
                 return Err(ApiMisuse::WrongAnswer);
             }
@@ -206,10 +210,11 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         &self,
         now: Instant,
         tx: &mut Tx<S, C>,
+        own_id: PeerId,
         own_url: PeerUrl<'_>,
         data: &[u8],
     ) -> Result<Stage, CloseReason> {
-        if self.peer.as_ref().is_some_and(|peer| Identity::<S>::id_of(own_url) == Some(peer.id)) {
+        if self.peer.as_ref().is_some_and(|peer| peer.id == own_id) {
             return Err(CloseReason::Protocol(ProtocolError::OurOwnId));
         }
         tx.push_preflight(now, own_url, data).map_err(no_room)?;

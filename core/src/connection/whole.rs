@@ -162,7 +162,7 @@ impl<S: Storage, C: Channel> Connection<S, C> {
     /// Answers the question that is open. What follows from it comes out of the next [`handle`](Self::handle).
     ///
     /// # Errors
-    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer. Nothing has changed then.
+    /// [`ApiMisuse`]; see [`Rx::answer`]. Nothing has changed then.
     pub fn answer(&mut self, now: Instant, id: QuestionId, answer: Answer<'_>) -> Result<(), ApiMisuse> {
         self.rx.answer(now, &mut self.tx, id, answer)
     }
@@ -214,8 +214,11 @@ impl<S: Storage, C: Channel> Connection<S, C> {
         self.tx.transmit(now, out)
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// When [`Input::Timeout`] is due; never on a closed connection.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.rx.close_reason().is_some() {
+            return None;
+        }
         earliest(self.rx.poll_timeout(), self.tx.poll_timeout())
     }
 
