@@ -44,6 +44,8 @@ pub struct Rx<S: Storage, C: Channel = Plain> {
     pub(super) gate: Gate,
     /// Whom we dialled, and from the preflight on who the peer says it is.
     pub(super) peer: Option<Identity<S>>,
+    /// The latest time that was given: an earlier one would make deadlines that have passed before they begin.
+    latest: Instant,
     /// When the frame buffer may give memory back.
     pub(super) relax_at: Option<Instant>,
     pub(super) counts: RxCounts,
@@ -147,6 +149,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             remembered: Remembered::default(),
             gate: Gate::new(now, role, config.preflight_timeout),
             peer,
+            latest: now,
             relax_at: None,
             counts: RxCounts::default(),
             config: *config,
@@ -157,7 +160,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// gives what is to be done about them.
     #[inline]
     pub fn read<'r, 'i>(&'r mut self, now: Instant, bytes: &'i mut [u8]) -> Frames<'r, 'i, S, C> {
-        Frames::new(self, now, bytes)
+        self.latest = self.latest.max(now);
+        Frames::new(self, self.latest, bytes)
     }
 
     /// Answers the question that is open. What follows from it comes out of the next [`read`](Self::read).
@@ -252,6 +256,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Looks at the time; what follows from it comes out of the next [`read`](Self::read). Calling it too early does
     /// nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.latest = self.latest.max(now);
+        let now = self.latest;
         if self.relax_at.is_some_and(|at| at <= now) {
             let more = self.deframer.buffer_mut().relax();
             self.relax_at = more.then(|| now + self.config.relax_interval);

@@ -334,7 +334,8 @@ fn a_skipped_frame_ends_exactly_where_its_header_says<S: Storage>() {
         let mut bob = skipping::<S>();
         let mut frame = notify_of(len);
         frame[5..].fill(0xff);
-        let dropped = Act::Dropped { reason: DropReason::Oversize, space: String::new(), wire_bytes: len as u64 };
+        let dropped =
+            Act::Dropped { reason: DropReason::Oversize, space: String::new(), wire_bytes: len as u64 };
         let rain = Act::Notify { space: "garden".into(), data: "it rains".into(), wire_bytes: 25 };
         let bytes = [frame.clone(), wire(RAIN), frame, wire(CONFIRM), wire(RAIN)].concat();
         let acts: Vec<_> = bytes.chunks(pieces).flat_map(|piece| bob.receive(at(0), piece)).collect();
@@ -367,8 +368,13 @@ fn nothing_follows_the_end<S: Storage>() {
         assert_eq!(bob.receive(at(0), &bytes), []);
         assert_eq!(bob.wants, Wants::Nothing);
     }
-    let inputs =
-        [Input::End, Input::Failed, Input::Timeout, Input::Disconnect { reason: b"bye" }, Input::Bytes(&mut [])];
+    let inputs = [
+        Input::End,
+        Input::Failed,
+        Input::Timeout,
+        Input::Disconnect { reason: b"bye" },
+        Input::Bytes(&mut []),
+    ];
     for input in inputs {
         assert_eq!(bob.tell(at(90_000), input), []);
     }

@@ -7,9 +7,7 @@ use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{ALICE, BOB, Reply, Side, Stage, peer_url};
 use kitfox_tests::script::{Act, at, config, wire};
 
-use crate::{
-    BYE, CONFIRM, FROM_ALICE, FROM_BOB, GROWS, RAIN, REFUSED, open_acceptor, open_dialler,
-};
+use crate::{BYE, CONFIRM, FROM_ALICE, FROM_BOB, GROWS, RAIN, REFUSED, open_acceptor, open_dialler};
 
 on_both_tiers!(
     a_refusal_at_each_question_closes_and_says_so_in_fixed_words,
@@ -95,7 +93,8 @@ fn a_goodbye_without_a_reason_is_one<S: Storage>() {
 fn a_refused_revalidation_closes<S: Storage>() {
     let mut bob = open_acceptor::<S>();
     bob.reply = Some((Stage::Revalidate, Reply::Refuse));
-    let asked = Act::ValidatePreflight { peer: ALICE.into(), space: Some("garden".into()), data: "new".into() };
+    let asked =
+        Act::ValidatePreflight { peer: ALICE.into(), space: Some("garden".into()), data: "new".into() };
     let again = wire("01 0000000f 0801 1203 'new' 1a06 'garden'");
     let acts = bob.receive(at(0), &[again, wire(RAIN)].concat());
     assert_eq!(acts, [asked, Act::closed(CloseReason::Refused(Refusal::Preflight))]);
