@@ -28,6 +28,8 @@ pub enum ProtocolError {
     OurOwnId,
     /// A NOTIFY or MODULE message without a space id.
     MissingSpace,
+    /// A record of the channel does not open: it was forged, damaged or cut.
+    BadRecord,
     /// The stream ended inside a frame.
     EndInsideFrame,
 }
@@ -75,6 +77,7 @@ impl fmt::Display for ProtocolError {
             Self::WrongPeer => f.write_str("the dialled peer has another id"),
             Self::OurOwnId => f.write_str("the peer has our own id"),
             Self::MissingSpace => f.write_str("message without a space id"),
+            Self::BadRecord => f.write_str("a record does not open"),
             Self::EndInsideFrame => f.write_str("the stream ended inside a frame"),
         }
     }
