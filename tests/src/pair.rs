@@ -1,7 +1,7 @@
 //! Two connections driven against each other, or one against a script, on a virtual clock.
 
+use alloc::collections::VecDeque;
 use core::time::Duration;
-use std::collections::VecDeque;
 
 use kitfox_core::connection::{
     Action, Answer, Channel, CloseReason, Connection, Input, Plain, Question, QuestionId, Refusal, SendError,
@@ -340,11 +340,13 @@ impl<S: Storage, C: Channel> Side<S, C> {
 
     /// The data of the NOTIFY messages that were delivered, as [`text`](crate::script::text).
     pub fn notified(&self) -> Vec<&str> {
-        let data = |act| match act {
-            &Act::Notify { ref data, .. } => Some(data.as_str()),
-            _ => None,
-        };
-        self.acts.iter().filter_map(data).collect()
+        let mut notified = Vec::new();
+        for act in &self.acts {
+            if let Act::Notify { data, .. } = act {
+                notified.push(data.as_str());
+            }
+        }
+        notified
     }
 
     /// When something is due.

@@ -45,7 +45,7 @@ pub fn wire(text: &str) -> Vec<u8> {
             continue;
         }
         let digits: Vec<u8> = part.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        assert!(digits.len() % 2 == 0, "half a byte in {part:?}");
+        assert!(digits.len().is_multiple_of(2), "half a byte in {part:?}");
         for pair in digits.chunks(2) {
             let pair = core::str::from_utf8(pair).expect("hex digits");
             bytes.push(u8::from_str_radix(pair, 16).expect("hex digits"));

@@ -90,11 +90,10 @@ impl Opener for Opening {
     fn open(&mut self, wire: &mut [u8]) -> Result<Opened, ProtocolError> {
         assert!(!wire.is_empty());
         self.stage.clear();
-        if let (true, Some(len)) = (self.partial.is_empty(), record_len(wire)) {
-            if let Some(record) = wire.get_mut(..len) {
-                let len = unmask(record)?.len();
-                return Ok(Opened::InPlace { skip: 2, len, trailer: 1 });
-            }
+        let whole = record_len(wire).filter(|len| self.partial.is_empty() && *len <= wire.len());
+        if let Some(len) = whole {
+            let len = unmask(&mut wire[..len])?.len();
+            return Ok(Opened::InPlace { skip: 2, len, trailer: 1 });
         }
         for (consumed, byte) in wire.iter().enumerate() {
             self.partial.push(*byte);

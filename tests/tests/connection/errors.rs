@@ -9,7 +9,7 @@ use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{ALICE, BOB, Side};
 use kitfox_tests::script::{Act, at, config, wire};
 
-use crate::{CONFIRM, FROM_ALICE, FROM_BOB, PROTOCOL_ERROR, RAIN, open_acceptor, open_dialler};
+use crate::{CONFIRM, FROM_ALICE, PROTOCOL_ERROR, RAIN, open_acceptor, open_dialler};
 
 on_both_tiers!(
     an_unknown_frame_type_closes_at_its_first_byte,

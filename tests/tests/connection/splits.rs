@@ -117,7 +117,7 @@ fn whole<S: Storage>(script: &Script) -> Seen {
     let mut side = side::<S>(script);
     side.receive(at(0), &script.bytes);
     let seen = finish(side);
-    assert!(seen.0.len() >= 1, "{}", script.name);
+    assert!(!seen.0.is_empty(), "{}", script.name);
     seen
 }
 
@@ -224,7 +224,7 @@ fn a_whole_frame_is_delivered_from_the_callers_buffer<S: Storage>() {
 
 /// Reads `pieces` one after the other; keeps the data of the message that the last one ends, and where it lay.
 fn keep(connection: &mut Connection<Heap>, side: &Side<Heap>, pieces: &[&[u8]]) -> (bytes::Bytes, usize) {
-    let (mut rx, tx) = std::mem::replace(connection, Connection::accept(at(0), &config())).into_halves();
+    let (mut rx, tx) = core::mem::replace(connection, Connection::accept(at(0), &config())).into_halves();
     let mut kept = None;
     for piece in pieces {
         let mut piece = piece.to_vec();
@@ -244,7 +244,7 @@ fn keep(connection: &mut Connection<Heap>, side: &Side<Heap>, pieces: &[&[u8]]) 
 #[test]
 fn a_frame_that_arrived_in_pieces_is_handed_over_without_a_copy() {
     let mut bob = open_acceptor::<Heap>();
-    let mut connection = std::mem::replace(&mut bob.connection, Connection::accept(at(0), &config()));
+    let mut connection = core::mem::replace(&mut bob.connection, Connection::accept(at(0), &config()));
     let frame = longest();
     let (first, second) = frame.split_at(2000);
     let (kept, lent) = keep(&mut connection, &bob, &[first, second]);
