@@ -477,6 +477,11 @@ impl<S: Storage, C: Channel> Pair<S, C> {
         Self { a, b, now: Instant::ZERO, a_to_b: Link::new(), b_to_a: Link::new() }
     }
 
+    /// The dialler or the acceptor.
+    pub fn side(&mut self, dialler: bool) -> &mut Side<S, C> {
+        if dialler { &mut self.a } else { &mut self.b }
+    }
+
     /// Both links cut bytes by `chunks`.
     pub fn chunks(&mut self, chunks: &Chunks) {
         self.a_to_b.chunks(chunks);

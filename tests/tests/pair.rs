@@ -92,11 +92,7 @@ fn a_refusal_at_each_stage_by_each_side_reaches_the_other<S: Storage>() {
                 let mut pair = Pair::<S>::new(&config());
                 pair.chunks(&chunks);
                 let refuse = Some((stage, Reply::Refuse));
-                if dialler {
-                    pair.a.reply = refuse
-                } else {
-                    pair.b.reply = refuse
-                }
+                pair.side(dialler).reply = refuse;
                 pair.drive();
                 let (no, heard) = if dialler { (&pair.a, &pair.b) } else { (&pair.b, &pair.a) };
                 assert_eq!(no.closed(), Some(stage.refusal()), "{stage:?}");
@@ -138,11 +134,7 @@ fn a_question_that_is_never_answered_closes_both_sides<S: Storage>() {
         for dialler in [true, false] {
             let mut pair = Pair::<S>::new(&config());
             let never = Some((stage, Reply::Never));
-            if dialler {
-                pair.a.reply = never
-            } else {
-                pair.b.reply = never
-            }
+            pair.side(dialler).reply = never;
             pair.advance(Duration::from_micros(9_999_999));
             assert_eq!((pair.a.closed(), pair.b.closed()), (None, None), "{stage:?}");
             pair.advance(Duration::from_micros(1));
@@ -185,7 +177,7 @@ fn a_goodbye_reaches_the_other_side_with_its_reason_after_all_messages<S: Storag
         let mut pair = Pair::<S>::open(&config());
         pair.chunks(&Chunks::Each(3));
         let now = pair.now;
-        let leaver = if dialler { &mut pair.a } else { &mut pair.b };
+        let leaver = pair.side(dialler);
         leaver.notify(now, b"last words").unwrap();
         assert_eq!(leaver.tell(now, Input::Disconnect { reason: b"bye" }), [Act::closed(CloseReason::Local)]);
         pair.drive();
@@ -296,8 +288,8 @@ fn random_exchange<S: Storage>(
     let mut sent = [Vec::new(), Vec::new()];
     for (from_a, data) in messages {
         loop {
-            let side = if *from_a { &mut pair.a } else { &mut pair.b };
-            match side.notify(pair.now, data) {
+            let now = pair.now;
+            match pair.side(*from_a).notify(now, data) {
                 Ok(()) => break,
                 Err(error) => prop_assert_eq!(error, SendError::NotQueued(PushError::Backpressure)),
             }

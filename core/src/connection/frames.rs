@@ -128,7 +128,8 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     }
 
     /// Ends the read: how many bytes were taken off the front of those that were shown, and what the connection
-    /// wants next.
+    /// wants next. The latter says what to wait for if [`next`](Self::next) had nothing more to give; a cursor that is
+    /// left earlier, or after [`close`](Self::close), has more to tell at the next read, without any wait.
     pub fn finish(mut self) -> (usize, Wants) {
         self.release();
         if self.ahead.plain == 0 {
@@ -307,6 +308,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
                 self.ahead = Remembered { plain: len, trailer, staged: 0..0 };
             }
             Opened::Staged { consumed, len } => {
+                debug_assert!(consumed > 0, "an opener takes what it is shown");
                 self.taken += consumed;
                 self.ahead = Remembered { plain: 0, trailer: 0, staged: 0..len };
             }

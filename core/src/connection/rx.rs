@@ -228,7 +228,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         })
     }
 
-    /// The stream has ended: nothing more will arrive.
+    /// The stream has ended: nothing more will arrive. To be called when everything that did arrive has been taken:
+    /// what was not is a frame that was cut.
     pub fn end(&mut self) {
         let whole_record = self.remembered.is_nothing() && self.opener.end().is_ok();
         let reason = if whole_record && self.deframer.deadline().is_none() {
@@ -270,9 +271,12 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         }
     }
 
-    /// While a question is open nothing is read, so that a frame cannot go on.
+    /// While a question is open nothing is read, so that a frame cannot go on; and one that is whole has arrived,
+    /// however long its reader takes.
     fn frame_deadline(&self) -> Option<Instant> {
-        self.deframer.deadline().filter(|_| self.gate.question().is_none())
+        let late =
+            |_: &Instant| self.gate.question().is_none() && self.deframer.whole(self.bounds()).is_none();
+        self.deframer.deadline().filter(late)
     }
 
     /// Who is at the other end: whom we dialled, and from its preflight on who it says it is.

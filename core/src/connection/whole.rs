@@ -90,7 +90,7 @@ pub enum Input<'i> {
     Bytes(&'i mut [u8]),
     /// The time that [`Connection::poll_timeout`] told of has come.
     Timeout,
-    /// The peer's stream has ended.
+    /// The peer's stream has ended, and everything that came on it was taken.
     End,
     /// The socket failed.
     Failed,
@@ -280,6 +280,14 @@ impl<S: Storage, C: Channel> Actions<'_, '_, S, C> {
     /// Ends the input: how many bytes were taken, and what the connection wants next.
     pub fn finish(self) -> (usize, Wants) {
         self.frames.finish()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<C: Channel> Actions<'_, '_, crate::storage::Heap, C> {
+    /// The data of the message that the last action told of, to keep; see [`Frames::payload_to_bytes`].
+    pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
+        self.frames.payload_to_bytes()
     }
 }
 

@@ -263,10 +263,9 @@ fn a_frame_that_arrived_in_pieces_is_handed_over_without_a_copy() {
 
 #[test]
 fn only_what_an_action_told_of_is_handed_over() {
-    let Side { connection, directory, .. } = open_acceptor::<Heap>();
-    let (mut rx, _) = connection.into_halves();
+    let Side { mut connection, directory, .. } = open_acceptor::<Heap>();
     let mut bytes = [wire("01 00000003 1201 'x'"), wire(RAIN)].concat();
-    let mut frames = rx.read(at(0), &mut bytes);
+    let mut frames = connection.handle(at(0), Input::Bytes(&mut bytes));
     assert_eq!(frames.payload_to_bytes(), None);
     assert!(matches!(frames.next(&directory), Some(Action::Dropped { .. })));
     assert!(matches!(frames.next(&directory), Some(Action::Notify { .. })));

@@ -1,6 +1,6 @@
 //! Deadlines, on a virtual clock. Early, spurious and backward looks at it do no harm.
 
-use kitfox_core::connection::{Answer, CloseReason, Input, Timeout, Wants};
+use kitfox_core::connection::{Action, Answer, CloseReason, Input, Timeout, Wants};
 use kitfox_core::storage::{BufferLimits, Storage};
 use kitfox_core::{ApiMisuse, Config, Instant, Oversize};
 use kitfox_tests::on_both_tiers;
@@ -21,6 +21,7 @@ on_both_tiers!(
     a_header_that_does_not_end_closes,
     a_frame_that_is_skipped_has_a_deadline_too,
     the_next_frame_has_a_deadline_of_its_own,
+    a_whole_frame_is_not_late_because_its_reader_is,
     an_idle_connection_has_no_deadline,
     a_peer_that_takes_nothing_is_stale,
     progress_of_writing_puts_the_deadline_off,
@@ -205,6 +206,23 @@ fn the_next_frame_has_a_deadline_of_its_own<S: Storage>() {
     }
     assert_eq!(bob.notified().len(), 5);
     closes_at(&mut bob, 110_000, Timeout::Frame);
+}
+
+fn a_whole_frame_is_not_late_because_its_reader_is<S: Storage>() {
+    let mut bob = Side::<S>::accept(at(0), &config());
+    bob.receive(at(0), &wire(FROM_ALICE));
+    bob.written(at(0));
+    // A message as confirm, in pieces; the driver is told that the gate is open, and does not ask for more.
+    bob.receive(at(0), &wire(RAIN)[..10]);
+    let mut rest = wire(RAIN).split_off(10);
+    let mut actions = bob.connection.handle(at(0), Input::Bytes(&mut rest));
+    assert!(matches!(actions.next(&bob.directory), Some(Action::Opened { .. })));
+    assert_eq!(actions.finish().0, rest.len());
+    bob.connection.handle(at(31_000), Input::Timeout).finish();
+    assert_eq!(bob.connection.rx().close_reason(), None);
+    let mut actions = bob.connection.handle(at(31_000), Input::Bytes(&mut []));
+    assert!(matches!(actions.next(&bob.directory), Some(Action::Notify { data: b"it rains", .. })));
+    assert_eq!(actions.finish(), (0, Wants::Bytes));
 }
 
 fn an_idle_connection_has_no_deadline<S: Storage>() {
