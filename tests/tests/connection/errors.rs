@@ -35,6 +35,8 @@ on_both_tiers!(
     the_end_of_the_stream_inside_a_frame_is_the_peers_fault,
     a_failed_socket_closes_without_a_word_to_the_peer,
     a_skipped_frame_ends_exactly_where_its_header_says,
+    the_end_of_a_skipped_frame_is_a_clean_end,
+    an_end_before_everything_was_taken_cuts_what_was_not,
     a_skipped_frame_may_be_longer_than_memory,
     nothing_follows_the_end,
 );
@@ -346,6 +348,23 @@ fn a_skipped_frame_ends_exactly_where_its_header_says<S: Storage>() {
         assert_ne!(bob.connection.rx().poll_timeout(), Some(at(30_000)));
         assert_eq!(bob.tell(at(0), Input::End), [Act::closed(CloseReason::Ended)]);
     }
+}
+
+fn the_end_of_a_skipped_frame_is_a_clean_end<S: Storage>() {
+    let mut bob = skipping::<S>();
+    bob.written(at(0));
+    assert_eq!(bob.receive(at(0), &notify_of(4097)).len(), 1);
+    assert_eq!(bob.tell(at(100_000), Input::Timeout), []);
+    assert_eq!(bob.tell(at(100_000), Input::End), [Act::closed(CloseReason::Ended)]);
+}
+
+fn an_end_before_everything_was_taken_cuts_what_was_not<S: Storage>() {
+    let mut bob = open_acceptor::<S>();
+    let mut bytes = [wire(RAIN), wire(RAIN)].concat();
+    let mut actions = bob.connection.handle(at(0), Input::Bytes(&mut bytes));
+    assert!(actions.next(&bob.directory).is_some());
+    assert_eq!(actions.finish().0, 25);
+    assert_eq!(bob.tell(at(0), Input::End), [Act::closed(ProtocolError::EndInsideFrame)]);
 }
 
 fn a_skipped_frame_may_be_longer_than_memory<S: Storage>() {

@@ -9,6 +9,8 @@ use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{SPACE, Side};
 use kitfox_tests::script::{Act, at, config, wire};
 
+use proptest::prelude::*;
+
 use crate::{CONFIRM, FROM_ALICE, RAIN, open_acceptor, open_dialler};
 
 on_both_tiers!(
@@ -345,6 +347,48 @@ fn shared_and_copied_payloads_keep_their_order_in_writes_of_every_length() {
             assert!(taken.unwrap() > 0);
         }
         assert_eq!((stream == expected, tx.pending()), (true, 0), "{len} at a time");
+    }
+}
+
+/// Copied and shared payloads in any order, between writes and looks that relax, against a list of bytes.
+fn a_mixed_queue_is_its_model(ops: &[(usize, usize, bool)]) -> Result<(), TestCaseError> {
+    let config = Config { tx_queue: BufferLimits { min_bytes: 0, max_bytes: 20_000 }, ..Config::HOST };
+    let mut tx = Tx::<Heap>::new(&config, Plain::default());
+    let mut model = Vec::new();
+    for (number, &(len, take, relax)) in ops.iter().enumerate() {
+        // One in three is long enough to be shared.
+        let data = Bytes::from(vec![number as u8; if len % 3 == 0 { 2048 + len } else { len }]);
+        let message = Message::notify(SPACE, &data);
+        let before = tx.pending();
+        let pushed = tx.push_shared(at(0), &Message::notify(SPACE, &[]), data.clone());
+        prop_assert_eq!(pushed.is_ok(), before + 5 + message.encoded_len() <= 20_000);
+        if pushed.is_ok() {
+            let mut frame = vec![1, 0, 0, (message.encoded_len() >> 8) as u8, message.encoded_len() as u8];
+            frame.resize(5 + message.encoded_len(), 0);
+            message.encode(&mut frame[5..]).unwrap();
+            model.extend(frame);
+        }
+        if relax {
+            prop_assert!(tx.handle_timeout(at(1000 * number as u64)));
+        }
+        let mut out = vec![0; take];
+        let taken = tx.transmit(at(1000 * number as u64), &mut out);
+        prop_assert_eq!(taken, take.min(model.len()));
+        prop_assert_eq!(&out[..taken], &model[..taken]);
+        model.drain(..taken);
+        prop_assert_eq!(tx.pending(), model.len());
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_queue_of_copied_and_shared_payloads_is_a_queue(
+        ops in prop::collection::vec((0..300_usize, 0..1200_usize, any::<bool>()), 0..60),
+    ) {
+        a_mixed_queue_is_its_model(&ops)?;
     }
 }
 
