@@ -1,6 +1,9 @@
 //! Who a peer is: its id, in every spelling, and the URL under which it is known.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
+
+use crate::hash::hash_own;
 
 /// Longest text of a peer id, in bytes. Source: 64 hex digits of an Ed25519 key are the longest standard spelling.
 pub const MAX_PEER_ID_BYTES: usize = 64;
@@ -25,11 +28,13 @@ const KEY_BYTES: usize = 32;
 /// assert!(hex == upper && hex == base32);
 /// assert_ne!(PeerId::new("alice"), PeerId::new("Alice"));
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Eq, PartialOrd, Ord)]
 pub struct PeerId {
     form: Form,
     /// Invariant: bytes behind the id's own are zero.
     bytes: [u8; MAX_PEER_ID_BYTES],
+    /// Of the id's own bytes. Block lists look for an id with every message; it is hashed once.
+    hash: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,7 +54,9 @@ impl PeerId {
         bytes.get_mut(..text.len())?.copy_from_slice(text);
         match text.len() {
             0 => None,
-            len => Some(Self { form: Form::Text(u8::try_from(len).ok()?), bytes }),
+            len => {
+                Some(Self { form: Form::Text(u8::try_from(len).ok()?), bytes, hash: hash_own(text) as u32 })
+            }
         }
     }
 
@@ -57,7 +64,7 @@ impl PeerId {
     pub fn from_key(key: [u8; KEY_BYTES]) -> Self {
         let mut bytes = [0; MAX_PEER_ID_BYTES];
         bytes[..KEY_BYTES].copy_from_slice(&key);
-        Self { form: Form::Key, bytes }
+        Self { form: Form::Key, bytes, hash: hash_own(&key) as u32 }
     }
 
     /// The public key, if the id is the text of one.
@@ -75,6 +82,28 @@ impl PeerId {
             Form::Text(len) => len.into(),
         };
         self.bytes.get(..len).unwrap_or(&self.bytes)
+    }
+}
+
+impl PeerId {
+    /// A hash for tables, which look at its first and its last bits.
+    #[inline]
+    pub(crate) fn table_hash(&self) -> u64 {
+        u64::from(self.hash) << 32 | u64::from(self.hash)
+    }
+}
+
+/// Most ids that are compared differ, and show it in their hash.
+impl PartialEq for PeerId {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.form == other.form && self.bytes == other.bytes
+    }
+}
+
+impl Hash for PeerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

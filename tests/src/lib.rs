@@ -2,5 +2,6 @@
 
 extern crate alloc;
 
+pub mod conformance;
 pub mod pair;
 pub mod script;

@@ -60,8 +60,20 @@ impl<B: Buffer> Deframer<B> {
     }
 
     /// When the frame that is under way must have ended.
+    #[inline]
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// The length of the frame at the front of `plain`, if it is a data frame that lies there whole and has a payload.
+    #[inline(always)]
+    pub(super) fn usual_frame(&self, max_frame_bytes: usize, plain: &[u8]) -> Option<usize> {
+        let header = FrameHeader::decode(plain, max_frame_bytes).ok()?;
+        let usual = self.deadline.is_none()
+            && header.ty == FrameType::Data
+            && header.payload_bytes > 0
+            && header.frame_bytes() <= plain.len();
+        usual.then_some(header.frame_bytes())
     }
 
     /// Looks at the front of `plain`, which is not empty. Only a whole frame is left where it is.

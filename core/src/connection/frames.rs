@@ -4,12 +4,12 @@ use core::ops::Range;
 
 use super::channel::{Channel, Opened, Opener, Plain};
 use super::deframer::Step;
-use super::gate::{Question, Stage};
-use super::rx::{Identity, Remembered, Rx};
+use super::gate::{Gate, Question, Stage};
+use super::rx::{Identity, Remembered, Rx, RxCounts};
 use super::{Action, CloseReason, Refusal, Wants};
 use crate::error::ProtocolError;
 use crate::peer::Peer;
-use crate::router::{Directory, DropReason, Policy, ReceiveError, Route};
+use crate::router::{Directory, DropReason, ModuleKey, Policy, ReceiveError, Route};
 use crate::storage::{Buffer, Storage};
 use crate::time::Instant;
 use crate::wire::{FrameType, HEADER_BYTES, Kind, Message};
@@ -28,8 +28,8 @@ pub struct Frames<'r, 'i, S: Storage, C: Channel = Plain> {
     taken: usize,
     /// What lies at `taken` and in the opener's stage.
     ahead: Remembered,
-    /// The frame that the last action was lent from.
-    lent: Option<Frame>,
+    /// The payload that the last action was lent from.
+    lent: Option<(Place, Range<usize>)>,
 }
 
 /// A whole frame: its type, and where its payload lies.
@@ -69,55 +69,60 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         if !self.rx.gate.is_clear() {
             return self.next_at_gate(directory);
         }
-        let frame = match self.find_frame() {
-            Ok(Found::Frame(frame)) => frame,
-            Ok(Found::Nothing) => return None,
-            Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
-            Err(reason) => return Some(self.closed(reason)),
+        let (payload, wire_bytes) = if let Some(wire_bytes) = self.usual_frame() {
+            let payload = self.taken + HEADER_BYTES..self.taken + wire_bytes;
+            self.taken = payload.end;
+            self.ahead.plain -= wire_bytes;
+            self.lent = Some((Place::Bytes, payload.clone()));
+            (self.bytes.get(payload), wire_bytes)
+        } else if self.is_used_up() {
+            return None;
+        } else {
+            let Frame { place, payload, advance, .. } = match self.find_frame() {
+                Ok(Found::Frame(frame)) => frame,
+                Ok(Found::Nothing) => return None,
+                Ok(Found::Oversize { frame_bytes }) => return Some(self.oversize(frame_bytes)),
+                Err(reason) => return Some(self.closed(reason)),
+            };
+            self.advance(advance);
+            self.lent = Some((place, payload.clone()));
+            let wire_bytes = HEADER_BYTES + payload.len();
+            let whole = match place {
+                Place::Bytes => &*self.bytes,
+                Place::Stage => self.rx.opener.staged(),
+                Place::Buffer => self.rx.deframer.buffer().as_slice(),
+            };
+            (whole.get(payload), wire_bytes)
         };
-        self.take(&frame);
-        let wire_bytes = HEADER_BYTES + frame.payload.len();
-        let frame = self.lent.insert(frame);
-        let rx = &mut *self.rx;
-        let payload = match frame.place {
-            Place::Bytes => self.bytes.get(frame.payload.clone()),
-            Place::Stage => rx.opener.staged().get(frame.payload.clone()),
-            Place::Buffer => rx.deframer.buffer().as_slice().get(frame.payload.clone()),
+        let peer = self.rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
+        let message = match Message::decode_in_line(payload.unwrap_or_default()) {
+            Ok(message) => message,
+            Err(error) => {
+                let error = ReceiveError::Protocol(ProtocolError::Message(error));
+                return Some(closed_by_message(&mut self.rx.gate, error));
+            }
         };
-        let peer = rx.peer.as_ref().map_or(Peer::new("", None), Identity::as_peer);
-        let message = Message::decode(payload.unwrap_or_default()).map_err(ProtocolError::Message);
-        let routed = match &message {
-            Ok(message) => directory.route(&peer, message),
-            Err(error) => Err(ReceiveError::Protocol(*error)),
-        };
-        let message = message.unwrap_or_default();
+        let routed = directory.route(&peer, &message);
+        // What most messages are is made of the route as it stands, before it is made into one of many.
+        if let Ok(Route::Module(to)) = routed {
+            return Some(module(&mut self.rx.counts, to, &message, wire_bytes));
+        }
         let (space, data) = (message.space.unwrap_or_default(), message.data);
         Some(match routed {
-            Ok(Route::Module(to)) => {
-                rx.counts.count_message(wire_bytes);
-                Action::Module { to, space, module: message.module.unwrap_or_default(), data, wire_bytes }
-            }
+            Ok(Route::Module(to)) => module(&mut self.rx.counts, to, &message, wire_bytes),
             Ok(Route::Space(to)) => {
-                rx.counts.count_message(wire_bytes);
+                self.rx.counts.count_message(wire_bytes);
                 Action::Notify { to, space, data, wire_bytes }
             }
             Ok(Route::Drop(reason)) => {
-                rx.counts.count_drop(reason);
+                self.rx.counts.count_drop(reason);
                 Action::Dropped { reason, space, wire_bytes: wire_bytes as u64 }
             }
             Ok(Route::Validate) => {
-                let id = rx.gate.ask(self.now, Stage::Revalidate);
+                let id = self.rx.gate.ask(self.now, Stage::Revalidate);
                 Action::Ask { id, question: Question::ValidatePreflight { peer, space: message.space, data } }
             }
-            Err(error) => {
-                let (reason, message): (CloseReason, &[u8]) = match error {
-                    ReceiveError::Protocol(error) => (error.into(), &[]),
-                    ReceiveError::Disconnect { reason } => (CloseReason::Disconnected, reason),
-                    ReceiveError::BlockCheckFailed => (CloseReason::Refused(Refusal::BlockCheck), &[]),
-                };
-                rx.gate.close_told(reason);
-                Action::Closed { reason, message }
-            }
+            Err(error) => closed_by_message(&mut self.rx.gate, error),
         })
     }
 
@@ -148,7 +153,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     /// Lets go of the frame that the last action was lent from.
     #[inline]
     fn release(&mut self) {
-        if let Some(Frame { place: Place::Buffer, .. }) = self.lent.take() {
+        if let Some((Place::Buffer, _)) = self.lent.take() {
             self.rx.deframer.release();
         }
     }
@@ -202,7 +207,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         };
         self.take(&frame);
         let id = self.rx.gate.ask(self.now, Stage::Validate);
-        self.lent = Some(frame.clone());
+        self.lent = Some((frame.place, frame.payload.clone()));
         let message = self.payload(&frame).get(start..).unwrap_or_default();
         let Message { space, data, .. } = Message::decode(message).unwrap_or_default();
         Action::Ask { id, question: Question::ValidatePreflight { peer: self.peer(), space, data } }
@@ -215,7 +220,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             Ok(Kind::Disconnect) => {
                 self.take(&frame);
                 self.rx.gate.close_told(CloseReason::Disconnected);
-                self.lent = Some(frame.clone());
+                self.lent = Some((frame.place, frame.payload.clone()));
                 let message = Message::decode(self.payload(&frame)).unwrap_or_default().data;
                 Action::Closed { reason: CloseReason::Disconnected, message }
             }
@@ -230,8 +235,22 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         }
     }
 
+    /// The length of the next frame if it is like most: a message that lies whole in the caller's bytes, in a record
+    /// that is open. What is not, [`find_frame`](Self::find_frame) finds.
+    #[inline(always)]
+    fn usual_frame(&self) -> Option<usize> {
+        let plain = self.bytes.get(self.taken..)?.get(..self.ahead.plain)?;
+        self.rx.deframer.usual_frame(self.rx.config.max_frame_bytes, plain)
+    }
+
+    /// Whether all bytes were taken and nothing of them is held back: how most reads end.
+    #[inline(always)]
+    fn is_used_up(&self) -> bool {
+        self.taken == self.bytes.len() && self.ahead.is_nothing() && self.rx.deframer.deadline().is_none()
+    }
+
     /// Finds the next whole frame, without taking it.
-    #[inline]
+    #[inline(never)]
     fn find_frame(&mut self) -> Result<Found, CloseReason> {
         loop {
             let rx = &mut *self.rx;
@@ -345,12 +364,16 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     }
 
     fn payload(&self, frame: &Frame) -> &[u8] {
-        let whole = match frame.place {
+        self.slice(frame.place, frame.payload.clone())
+    }
+
+    fn slice(&self, place: Place, range: Range<usize>) -> &[u8] {
+        let whole = match place {
             Place::Bytes => &*self.bytes,
             Place::Stage => self.rx.opener.staged(),
             Place::Buffer => self.rx.deframer.buffer().as_slice(),
         };
-        whole.get(frame.payload.clone()).unwrap_or_default()
+        whole.get(range).unwrap_or_default()
     }
 
     fn peer(&self) -> Peer<'_> {
@@ -370,18 +393,39 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     }
 }
 
+/// A message reaches a module.
+#[inline(always)]
+fn module<'a>(counts: &mut RxCounts, to: ModuleKey, message: &Message<'a>, wire_bytes: usize) -> Action<'a> {
+    counts.count_message(wire_bytes);
+    let (space, module) = (message.space.unwrap_or_default(), message.module.unwrap_or_default());
+    Action::Module { to, space, module, data: message.data, wire_bytes }
+}
+
+/// A message closes the connection on which it came.
+#[cold]
+#[inline(never)]
+fn closed_by_message<'a>(gate: &mut Gate, error: ReceiveError<'a>) -> Action<'a> {
+    let (reason, message): (CloseReason, &[u8]) = match error {
+        ReceiveError::Protocol(error) => (error.into(), &[]),
+        ReceiveError::Disconnect { reason } => (CloseReason::Disconnected, reason),
+        ReceiveError::BlockCheckFailed => (CloseReason::Refused(Refusal::BlockCheck), &[]),
+    };
+    gate.close_told(reason);
+    Action::Closed { reason, message }
+}
+
 #[cfg(feature = "alloc")]
 impl<C: Channel> Frames<'_, '_, crate::storage::Heap, C> {
     /// The data of the message that the last action told of, to keep. It costs a copy, unless the frame arrived in
     /// pieces: then its buffer is handed over. `None` if the last action told of none, or if it was kept already.
     pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
-        let frame = self.lent.take()?;
-        if frame.place == Place::Buffer {
+        let (place, payload) = self.lent.take()?;
+        if place == Place::Buffer {
             let whole = self.rx.deframer.take_buffer();
-            let data = Message::decode(whole.get(frame.payload)?).ok()?.data;
+            let data = Message::decode(whole.get(payload)?).ok()?.data;
             return Some(whole.slice_ref(data));
         }
-        let data = Message::decode(self.payload(&frame)).ok()?.data;
+        let data = Message::decode(self.slice(place, payload)).ok()?.data;
         Some(bytes::Bytes::copy_from_slice(data))
     }
 }

@@ -327,10 +327,10 @@ impl<C: Channel> Tx<Heap, C> {
             let written = message.encode_head(rest);
             debug_assert!(written.is_ok());
         }
-        let pushed = self.queue.push_shared(data.clone());
+        let pushed = self.queue.push_shared(data);
         debug_assert!(pushed.is_ok(), "room was checked");
         if let Some(rest) = self.queue.reserve(tail) {
-            let written = message.encode_tail(rest);
+            let written = routing.encode_tail(rest);
             debug_assert!(written.is_ok());
         }
         self.queued(now, payload);

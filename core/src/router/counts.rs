@@ -1,7 +1,7 @@
 //! How many messages were blocked, by peer and space.
 
 use crate::config::RouterLimits;
-use crate::hash::hash_pair;
+use crate::hash::{hash_pair, same};
 use crate::storage::{Owned, Storage, Table};
 
 /// Blocked messages of one peer in one space.
@@ -44,6 +44,8 @@ impl<S: Storage> BlockedCount<S> {
 pub struct BlockedCounts<S: Storage> {
     entries: S::BlockedCounts,
     seed: u64,
+    /// The entry that was counted last. A blocked peer seldom sends one message only.
+    last: u32,
     unattributed: u64,
 }
 
@@ -51,7 +53,7 @@ impl<S: Storage> BlockedCounts<S> {
     /// No entries. `hash_seed` is a number that strangers cannot guess.
     pub fn new(limits: &RouterLimits, hash_seed: u64) -> Self {
         let entries = S::BlockedCounts::with_limit(limits.max_blocked_counts);
-        Self { entries, seed: hash_seed, unattributed: 0 }
+        Self { entries, seed: hash_seed, last: 0, unattributed: 0 }
     }
 
     /// All entries, in the order in which they appeared.
@@ -74,19 +76,25 @@ impl<S: Storage> BlockedCounts<S> {
         self.count(peer, space, |entry| &mut entry.outgoing);
     }
 
-    fn count(&mut self, peer: &str, space: &[u8], counter: impl Fn(&mut BlockedCount<S>) -> &mut u32) {
-        let hash = || hash_pair(self.seed, peer.as_bytes(), space);
-        let is_it = |entry: &BlockedCount<S>| entry.space.as_ref() == space && entry.peer.as_ref() == peer;
-        let slot = self.entries.find(hash, is_it).or_else(|| {
-            let (peer, space) = (S::Url::copy_from(peer)?, S::SpaceId::copy_from(space)?);
-            self.entries.insert(hash, BlockedCount { peer, space, incoming: 0, outgoing: 0 }).ok()
-        });
-        match slot.and_then(|slot| self.entries.get_mut(slot)) {
-            Some(entry) => {
-                let counter = counter(entry);
-                *counter = counter.saturating_add(1);
-            }
-            None => self.unattributed += 1,
+    #[inline]
+    fn count(&mut self, peer: &str, space: &[u8], counter: impl FnOnce(&mut BlockedCount<S>) -> &mut u32) {
+        let is_it =
+            |entry: &BlockedCount<S>| same(entry.space.as_ref(), space) && entry.peer.as_ref() == peer;
+        if !self.entries.get(self.last).is_some_and(is_it) {
+            let hash = || hash_pair(self.seed, peer.as_bytes(), space);
+            let slot = self.entries.find(hash, is_it).or_else(|| {
+                let (peer, space) = (S::Url::copy_from(peer)?, S::SpaceId::copy_from(space)?);
+                self.entries.insert(hash, BlockedCount { peer, space, incoming: 0, outgoing: 0 }).ok()
+            });
+            let Some(slot) = slot else {
+                self.unattributed += 1;
+                return;
+            };
+            self.last = slot;
+        }
+        if let Some(entry) = self.entries.get_mut(self.last) {
+            let counter = counter(entry);
+            *counter = counter.saturating_add(1);
         }
     }
 }

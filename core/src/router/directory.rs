@@ -5,10 +5,10 @@ use core::fmt;
 use super::{DropReason, Policy, PolicyFailed, ReceiveError, SendRefused};
 use crate::config::RouterLimits;
 use crate::error::{CapacityError, ProtocolError};
-use crate::hash::hash;
+use crate::hash::{hash_own, hash_own_pair, same};
 use crate::peer::Peer;
 use crate::storage::{Owned, Storage, Table};
-use crate::wire::{Kind, Message};
+use crate::wire::{Kind, Message, ModuleName};
 
 /// The registered spaces and modules, with the policy that is asked about each message.
 #[derive(Debug)]
@@ -146,11 +146,11 @@ impl<S: Storage, P> Directory<S, P> {
     /// the id is too long for the storage. Nothing has changed then. Kitsune2 panics on a duplicate.
     pub fn register_space(&mut self, id: &[u8]) -> Result<SpaceKey, RegisterError> {
         let slot = self.space_place(id)?;
-        self.generation = self.generation.wrapping_add(1);
-        let generation = self.generation;
+        let generation = self.generation.wrapping_add(1);
         match self.spaces.get_mut(slot) {
             Some(space) if space.registered.is_none() => {
                 space.registered = Some(generation);
+                self.generation = generation;
                 Ok(SpaceKey { slot, generation })
             }
             _ => Err(RegisterError::Duplicate),
@@ -161,15 +161,15 @@ impl<S: Storage, P> Directory<S, P> {
     ///
     /// # Errors
     /// As for [`register_space`](Self::register_space). Kitsune2 replaces the handler of a duplicate, then panics.
-    pub fn register_module(&mut self, space: &[u8], name: &str) -> Result<ModuleKey, RegisterError> {
+    pub fn register_module(&mut self, space_id: &[u8], name: &str) -> Result<ModuleKey, RegisterError> {
         let copy = S::ModuleName::copy_from(name).ok_or(RegisterError::Capacity(CapacityError::TooLong))?;
-        let space = self.space_place(space)?;
-        let result = if self.find_module(space, name.as_bytes()).is_some() {
+        let space = self.space_place(space_id)?;
+        let result = if self.find_module(space_id, name.as_bytes()).is_some() {
             Err(RegisterError::Duplicate)
         } else {
             let generation = self.generation.wrapping_add(1);
             let module = Module { space, name: copy, generation };
-            match self.modules.insert(|| hash(space.into(), name.as_bytes()), module) {
+            match self.modules.insert(|| hash_own_pair(space_id, name.as_bytes()), module) {
                 Ok(slot) => Ok(ModuleKey { slot, generation }),
                 Err(_) => Err(RegisterError::Capacity(CapacityError::Modules)),
             }
@@ -194,9 +194,8 @@ impl<S: Storage, P> Directory<S, P> {
 
     /// Removes one module. Returns whether it was registered.
     pub fn unregister_module(&mut self, space: &[u8], name: &str) -> bool {
-        let Some(space) = self.find_space(space) else { return false };
-        let Some(module) = self.find_module(space, name.as_bytes()) else { return false };
-        self.modules.remove(module);
+        let Some(slot) = self.find_module(space, name.as_bytes()) else { return false };
+        let Some(Module { space, .. }) = self.modules.remove(slot) else { return false };
         self.generation = self.generation.wrapping_add(1);
         if let Some(place) = self.spaces.get_mut(space) {
             place.modules -= 1;
@@ -216,12 +215,7 @@ impl<S: Storage, P> Directory<S, P> {
     /// Whether a module is registered, and as what; `None` also if its space is not.
     #[inline]
     pub fn module(&self, space: SpaceKey, name: &str) -> Option<ModuleKey> {
-        self.module_by_bytes(space, name.as_bytes())
-    }
-
-    #[inline]
-    fn module_by_bytes(&self, space: SpaceKey, name: &[u8]) -> Option<ModuleKey> {
-        let slot = self.find_module(space.slot, name)?;
+        let slot = self.find_module(self.spaces.get(space.slot)?.id.as_ref(), name.as_bytes())?;
         let generation = self.modules.get(slot)?.generation;
         Some(ModuleKey { slot, generation })
     }
@@ -273,15 +267,28 @@ impl<S: Storage, P> Directory<S, P> {
 
     #[inline]
     fn find_space(&self, id: &[u8]) -> Option<u32> {
-        self.spaces.find(|| hash(0, id), |space| space.id.as_ref() == id)
+        self.spaces.find(|| hash_own(id), |space| same(space.id.as_ref(), id))
     }
 
+    /// One look finds a module by its space and name: the space is not looked for before.
     #[inline]
-    fn find_module(&self, space: u32, name: &[u8]) -> Option<u32> {
+    fn find_module(&self, space: &[u8], name: &[u8]) -> Option<u32> {
         self.modules.find(
-            || hash(space.into(), name),
-            |module| module.space == space && module.name.as_ref().as_bytes() == name,
+            || hash_own_pair(space, name),
+            |module| {
+                same(module.name.as_ref().as_bytes(), name)
+                    && self.spaces.get(module.space).is_some_and(|place| same(place.id.as_ref(), space))
+            },
         )
+    }
+
+    /// A module whose space is registered too.
+    #[inline]
+    fn registered_module(&self, space: &[u8], name: &[u8]) -> Option<ModuleKey> {
+        let slot = self.find_module(space, name)?;
+        let module = self.modules.get(slot)?;
+        self.spaces.get(module.space)?.registered?;
+        Some(ModuleKey { slot, generation: module.generation })
     }
 
     fn first_module_of(&self, space: u32) -> Option<u32> {
@@ -295,7 +302,7 @@ impl<S: Storage, P> Directory<S, P> {
         }
         let copy = S::SpaceId::copy_from(id).ok_or(RegisterError::Capacity(CapacityError::TooLong))?;
         let space = Space { id: copy, registered: None, modules: 0 };
-        self.spaces.insert(|| hash(0, id), space).map_err(|_| RegisterError::Capacity(CapacityError::Spaces))
+        self.spaces.insert(|| hash_own(id), space).map_err(|_| RegisterError::Capacity(CapacityError::Spaces))
     }
 
     /// Empties the place of a space that is neither registered nor named by a module.
@@ -323,31 +330,42 @@ impl<S: Storage, P: Policy> Directory<S, P> {
     }
 
     /// The rules of receiving. Source: Kitsune2's `recv_data`; the block check comes before the look at the module.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn route<'m>(
         &self,
         peer: &Peer<'_>,
         message: &Message<'m>,
     ) -> Result<Route, ReceiveError<'m>> {
         let to_module = match message.kind() {
-            Kind::Notify => false,
             Kind::Module => true,
-            Kind::Preflight => return Ok(Route::Validate),
-            Kind::Disconnect => return Err(ReceiveError::Disconnect { reason: message.data }),
-            _ => return Ok(Route::Drop(DropReason::Unspecified)),
+            Kind::Notify => false,
+            kind => return route_of_other(kind, message.data),
         };
         let Some(id) = message.space else { return Err(ReceiveError::Protocol(ProtocolError::MissingSpace)) };
-        let Some(space) = self.space(id) else { return Ok(Route::Drop(DropReason::UnknownSpace)) };
+        let route = self.find_route(to_module, id, message.module);
+        if route == Route::Drop(DropReason::UnknownSpace) {
+            return Ok(route);
+        }
         match self.policy.is_blocked(peer, id) {
-            Ok(false) => {}
-            Ok(true) => return Ok(Route::Drop(DropReason::Blocked)),
-            Err(PolicyFailed) => return Err(ReceiveError::BlockCheckFailed),
+            Ok(false) => Ok(route),
+            Ok(true) => Ok(Route::Drop(DropReason::Blocked)),
+            Err(PolicyFailed) => Err(ReceiveError::BlockCheckFailed),
         }
-        if !to_module {
-            return Ok(Route::Space(space));
+    }
+
+    /// Where a message goes if nobody blocks it.
+    #[inline(always)]
+    fn find_route(&self, to_module: bool, space: &[u8], module: Option<ModuleName<'_>>) -> Route {
+        if let (true, Some(name)) = (to_module, module)
+            && let Some(key) = self.registered_module(space, name.as_bytes())
+        {
+            return Route::Module(key);
         }
-        let module = message.module.and_then(|name| self.module_by_bytes(space, name.as_bytes()));
-        Ok(module.map_or(Route::Drop(DropReason::UnknownModule), Route::Module))
+        match self.space(space) {
+            None => Route::Drop(DropReason::UnknownSpace),
+            Some(_) if to_module => Route::Drop(DropReason::UnknownModule),
+            Some(key) => Route::Space(key),
+        }
     }
 
     /// The rules of sending. Source: Kitsune2's `send_space_notify` and `send_module`.
@@ -369,6 +387,17 @@ impl<S: Storage, P: Policy> Directory<S, P> {
             Ok(true) => Err(SendRefused::Blocked),
             Err(PolicyFailed) => Err(SendRefused::BlockCheckFailed),
         }
+    }
+}
+
+/// What becomes of a message that is for no space.
+#[cold]
+#[inline(never)]
+fn route_of_other(kind: Kind, data: &[u8]) -> Result<Route, ReceiveError<'_>> {
+    match kind {
+        Kind::Preflight => Ok(Route::Validate),
+        Kind::Disconnect => Err(ReceiveError::Disconnect { reason: data }),
+        _ => Ok(Route::Drop(DropReason::Unspecified)),
     }
 }
 

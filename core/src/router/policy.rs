@@ -4,7 +4,6 @@ use core::fmt;
 
 use crate::config::RouterLimits;
 use crate::error::CapacityError;
-use crate::hash::hash;
 use crate::peer::{Peer, PeerId};
 use crate::storage::{Owned, Storage, Table};
 
@@ -68,6 +67,9 @@ impl core::error::Error for PolicyFailed {}
 #[derive(Debug, Clone)]
 pub struct BlockList<S: Storage> {
     rules: S::BlockRules,
+    /// A bit for the hash of each id in the rules. Most peers have no rule, and most of them are told so from here.
+    /// Invariant: no bit that belongs to a rule is missing; those of former rules may stay.
+    marks: u64,
 }
 
 /// One rule of a [`BlockList`].
@@ -81,7 +83,7 @@ pub struct BlockRule<S: Storage> {
 impl<S: Storage> BlockList<S> {
     /// A list that blocks nobody.
     pub fn new(limits: &RouterLimits) -> Self {
-        Self { rules: S::BlockRules::with_limit(limits.max_block_rules) }
+        Self { rules: S::BlockRules::with_limit(limits.max_block_rules), marks: 0 }
     }
 
     /// Blocks a peer in one space, or in all of them. Blocking twice is the same as once.
@@ -98,7 +100,8 @@ impl<S: Storage> BlockList<S> {
             None => None,
         };
         let rule = BlockRule { id, space: copy };
-        self.rules.insert(|| hash(0, id.as_bytes()), rule).map_err(|_| CapacityError::BlockRules)?;
+        self.rules.insert(|| id.table_hash(), rule).map_err(|_| CapacityError::BlockRules)?;
+        self.marks |= mark(&id);
         Ok(())
     }
 
@@ -109,22 +112,31 @@ impl<S: Storage> BlockList<S> {
 
     fn find(&self, id: &PeerId, space: Option<&[u8]>) -> Option<u32> {
         self.rules.find(
-            || hash(0, id.as_bytes()),
+            || id.table_hash(),
             |rule| rule.id == *id && rule.space.as_ref().map(AsRef::as_ref) == space,
         )
     }
 }
 
-impl<S: Storage> Policy for BlockList<S> {
-    #[inline]
-    fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
-        let Some(id) = peer.id else { return Ok(false) };
-        if self.rules.is_empty() {
-            return Ok(false);
-        }
+impl<S: Storage> BlockList<S> {
+    #[inline(never)]
+    fn has_rule(&self, id: &PeerId, space: &[u8]) -> bool {
         let applies = |rule: &BlockRule<S>| {
             rule.id == *id && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
         };
-        Ok(self.rules.find(|| hash(0, id.as_bytes()), applies).is_some())
+        self.rules.find(|| id.table_hash(), applies).is_some()
+    }
+}
+
+/// One of 64 bits.
+#[inline]
+fn mark(id: &PeerId) -> u64 {
+    1 << (id.table_hash() % 64)
+}
+
+impl<S: Storage> Policy for BlockList<S> {
+    #[inline]
+    fn is_blocked(&self, peer: &Peer<'_>, space: &[u8]) -> Result<bool, PolicyFailed> {
+        Ok(peer.id.is_some_and(|id| self.marks & mark(id) != 0 && self.has_rule(id, space)))
     }
 }

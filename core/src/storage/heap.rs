@@ -73,7 +73,7 @@ impl<T: fmt::Debug> Table<T> for HeapTable<T> {
         if self.index.is_empty() {
             return None;
         }
-        self.index.find(hash(), |&slot| self.get(slot).is_some_and(&mut is_it)).copied()
+        self.index.iter_hash(hash()).copied().find(|&slot| self.get(slot).is_some_and(&mut is_it))
     }
 
     fn insert(&mut self, hash: impl FnOnce() -> u64, value: T) -> Result<u32, T> {

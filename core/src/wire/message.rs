@@ -149,6 +149,12 @@ impl<'a> Message<'a> {
     /// module is not UTF-8.
     #[inline]
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        Self::decode_in_line(bytes)
+    }
+
+    /// [`decode`](Self::decode) for the one place that every message passes. Elsewhere its code is not worth its size.
+    #[inline(always)]
+    pub(crate) fn decode_in_line(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         match Self::decode_usual(bytes) {
             Some(message) if message.module.is_none_or(|name| name.0.is_ascii()) => Ok(message),
             _ => Self::decode_any(bytes),
@@ -229,7 +235,7 @@ impl<'a> Message<'a> {
         Some(out)
     }
 
-    #[inline]
+    #[inline(always)]
     fn put_tail<'o>(&self, mut out: &'o mut [u8]) -> Option<&'o mut [u8]> {
         if let Some(space) = self.space {
             out = put_key(KEY_SPACE, space.len() as u64, out)?;

@@ -321,7 +321,7 @@ fn a_failed_socket_closes_without_a_word_to_the_peer<S: Storage>() {
         side.written(at(0));
         side.receive(at(0), &[1, 0]);
         assert_eq!(side.tell(at(0), Input::Failed), [Act::closed(CloseReason::Failed)]);
-        assert_eq!(side.written(at(0)), []);
+        assert_eq!(side.written(at(0)), b"");
     }
 }
 

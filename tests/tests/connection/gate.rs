@@ -62,13 +62,13 @@ fn dialler_asks_writes_its_preflight_validates_and_confirms<S: Storage>() {
     let mut alice = held(Side::<S>::dial(at(0), &config()), Stage::Gather);
     assert_eq!(alice.connection.rx().role(), Role::Dialler);
     assert_eq!(alice.receive(at(0), &[]), [admit(BOB), Act::HasLocalAgents, gather(BOB)]);
-    assert_eq!(alice.written(at(0)), []);
+    assert_eq!(alice.written(at(0)), b"");
     assert_eq!(answer(&mut alice), []);
     assert_eq!((alice.wants, alice.written(at(1))), (Wants::Bytes, wire(FROM_ALICE)));
 
     alice.reply = Some((Stage::Validate, Reply::Never));
     assert_eq!(alice.receive(at(1), &wire(FROM_BOB)), [validate(BOB, "world")]);
-    assert_eq!(alice.written(at(1)), []);
+    assert_eq!(alice.written(at(1)), b"");
     assert!(!alice.connection.is_open());
     assert_eq!(answer(&mut alice), [opened(BOB)]);
     assert_eq!(alice.written(at(1)), wire(CONFIRM));
@@ -81,7 +81,7 @@ fn acceptor_validates_asks_writes_its_preflight_and_opens_at_the_confirm<S: Stor
     assert_eq!(bob.receive(at(0), &[]), []);
     let acts = bob.receive(at(0), &wire(FROM_ALICE));
     assert_eq!(acts, [validate(ALICE, "hello"), admit(ALICE), Act::HasLocalAgents, gather(ALICE)]);
-    assert_eq!(bob.written(at(0)), []);
+    assert_eq!(bob.written(at(0)), b"");
     assert_eq!(answer(&mut bob), []);
     assert_eq!((bob.wants, bob.written(at(1))), (Wants::Bytes, wire(FROM_BOB)));
     assert!(!bob.connection.is_open());

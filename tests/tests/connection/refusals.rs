@@ -132,7 +132,7 @@ fn closing_from_inside_a_delivery_is_final<S: Storage>() {
     // The driver stops here; the end is told at the next read, and the second message never.
     assert_eq!(actions.finish().0, 25);
     assert_eq!(bob.receive(at(0), &wire(RAIN)), [Act::closed(CloseReason::Local)]);
-    assert_eq!(bob.written(at(0)), []);
+    assert_eq!(bob.written(at(0)), b"");
 }
 
 fn a_failed_block_check_closes_and_blames_nobody<S: Storage>() {

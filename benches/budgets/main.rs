@@ -1,0 +1,133 @@
+//! Prints what one message costs on each path of kitfox, in instructions and allocations, beside the committed figures
+//! in `figures.txt` and the budgets.
+//!
+//! ```text
+//! cargo bench -p kitfox-benches --bench budgets               all paths
+//! cargo bench -p kitfox-benches --bench budgets -- mixed      paths whose name contains "mixed"
+//! cargo bench -p kitfox-benches --bench budgets -- --check    fails if a path is worse than its committed figure
+//! cargo bench -p kitfox-benches --bench budgets -- --bless    writes the figures into the file
+//! ```
+//!
+//! Instructions are exact for one binary and one compiler. The program runs itself again under valgrind to count them;
+//! the dumps stay in `target/callgrind`, for `callgrind_annotate`.
+
+mod paths;
+mod report;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{env, fs};
+
+use kitfox_benches::callgrind;
+use kitfox_benches::figures::{Cost, Figures};
+use kitfox_benches::meter::{Meter, Tally};
+
+/// Given to this program when it runs itself under callgrind.
+const COUNTED: &str = "--counted-by-callgrind";
+
+#[derive(Debug, Default)]
+struct Options {
+    filter: String,
+    check: bool,
+    bless: bool,
+    counted: bool,
+}
+
+/// Runs the paths that were asked for, one after the other.
+struct Bench {
+    filter: String,
+    done: Vec<(String, Tally)>,
+}
+
+impl Bench {
+    fn path(&mut self, name: String, run: impl FnOnce(&mut Meter)) {
+        if name.contains(&self.filter) {
+            let mut meter = Meter::default();
+            run(&mut meter);
+            self.done.push((name, meter.finish()));
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let mut options = Options::default();
+    for argument in env::args().skip(1) {
+        match argument.as_str() {
+            "--check" => options.check = true,
+            "--bless" => options.bless = true,
+            COUNTED => options.counted = true,
+            // What cargo itself says to a bench.
+            "--bench" => {}
+            unknown if unknown.starts_with('-') => {
+                eprintln!("unknown option {unknown}");
+                return ExitCode::FAILURE;
+            }
+            _ => options.filter = argument,
+        }
+    }
+    match run(&options) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<ExitCode, String> {
+    let mut bench = Bench { filter: options.filter.clone(), done: Vec::new() };
+    paths::all(&mut bench);
+    if bench.done.is_empty() {
+        return Err(format!("no path has \"{}\" in its name", options.filter));
+    }
+    if options.counted {
+        for (name, tally) in bench.done {
+            println!("{name} {}", tally.messages);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !callgrind::is_installed() {
+        println!("instructions were not measured: no valgrind here (apt-get install valgrind)");
+        let required =
+            options.check || options.bless || env::var_os("CI").is_some_and(|value| value == "true");
+        return Ok(if required { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
+    let counted = count(options, &bench.done)?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("figures.txt");
+    let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let figures: Figures = text.parse()?;
+    let rustc = env!("RUSTC_VERSION");
+    let failures = report::print(&figures, &counted, rustc, options.filter.is_empty());
+    if options.bless {
+        let blessed = report::bless(figures, &counted, rustc, options.filter.is_empty());
+        let comments: String =
+            text.lines().take_while(|line| line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+        fs::write(&file, format!("{comments}{blessed}")).map_err(|error| error.to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(if options.check && failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Runs this program again under callgrind and joins its counts with the allocations of this run.
+fn count(options: &Options, done: &[(String, Tally)]) -> Result<Vec<(String, Cost)>, String> {
+    let directory = dump_directory();
+    let printed =
+        callgrind::run_self(&directory, &[COUNTED, &options.filter]).map_err(|error| error.to_string())?;
+    let expected: String = done.iter().map(|(name, tally)| format!("{name} {}\n", tally.messages)).collect();
+    if printed != expected {
+        return Err(format!("the run under callgrind went through other paths:\n{printed}"));
+    }
+    let mut counted = Vec::new();
+    for (number, (name, tally)) in (1..).zip(done) {
+        let instructions = callgrind::instructions(&directory, number).map_err(|error| error.to_string())?;
+        counted.push((name.clone(), Cost::of_each(tally.messages, instructions, tally.allocations)));
+    }
+    Ok(counted)
+}
+
+/// `target/callgrind`: this program lies in `target/release/deps`.
+fn dump_directory() -> PathBuf {
+    let program = env::current_exe().unwrap_or_default();
+    program.ancestors().nth(3).unwrap_or_else(|| Path::new("target")).join("callgrind")
+}
