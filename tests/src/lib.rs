@@ -3,3 +3,5 @@
 extern crate alloc;
 
 pub mod conformance;
+pub mod pair;
+pub mod script;

@@ -133,7 +133,8 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
     }
 
     /// Ends the read: how many bytes were taken off the front of those that were shown, and what the connection
-    /// wants next.
+    /// wants next. The latter says what to wait for if [`next`](Self::next) had nothing more to give; a cursor that is
+    /// left earlier, or after [`close`](Self::close), has more to tell at the next read, without any wait.
     pub fn finish(mut self) -> (usize, Wants) {
         self.release();
         if self.ahead.plain == 0 {
@@ -264,7 +265,12 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
             let plain = plain.unwrap_or_default();
             if plain.is_empty() {
                 if let Some((ty, payload)) = rx.deframer.whole(bounds) {
-                    return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
+                    if !payload.is_empty() || rx.gate.stage() != Stage::Open {
+                        return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
+                    }
+                    rx.counts.empty_frames += 1;
+                    rx.deframer.release();
+                    continue;
                 }
                 if !self.open_record()? {
                     return Ok(Found::Nothing);
@@ -321,6 +327,7 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
                 self.ahead = Remembered { plain: len, trailer, staged: 0..0 };
             }
             Opened::Staged { consumed, len } => {
+                debug_assert!(consumed > 0, "an opener takes what it is shown");
                 self.taken += consumed;
                 self.ahead = Remembered { plain: 0, trailer: 0, staged: 0..len };
             }
@@ -409,8 +416,8 @@ fn closed_by_message<'a>(gate: &mut Gate, error: ReceiveError<'a>) -> Action<'a>
 
 #[cfg(feature = "alloc")]
 impl<C: Channel> Frames<'_, '_, crate::storage::Heap, C> {
-    /// The payload of the message that was delivered last, to keep. It costs a copy, unless the frame arrived in
-    /// pieces: then its buffer is handed over. `None` if the last action was no delivery.
+    /// The data of the message that the last action told of, to keep. It costs a copy, unless the frame arrived in
+    /// pieces: then its buffer is handed over. `None` if the last action told of none, or if it was kept already.
     pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
         let (place, payload) = self.lent.take()?;
         if place == Place::Buffer {

@@ -31,6 +31,8 @@ pub struct Tx<S: Storage, C: Channel = Plain> {
     max_frame_bytes: usize,
     tx_timeout: core::time::Duration,
     relax_interval: core::time::Duration,
+    /// The latest time that was given when it mattered: an earlier one would make the connection stale too soon.
+    latest: Instant,
     /// Since when bytes have been waiting without one being written. `None` if and only if nothing waits.
     waiting_since: Option<Instant>,
     /// When the queue may give memory back.
@@ -78,6 +80,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             max_frame_bytes: config.max_frame_bytes,
             tx_timeout: config.tx_timeout,
             relax_interval: config.relax_interval,
+            latest: Instant::ZERO,
             waiting_since: None,
             relax_at: None,
             counts: TxCounts::default(),
@@ -219,10 +222,17 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     /// and the peer took none. Calling it too early does nothing.
     #[must_use]
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        let now = self.not_before(now);
         if self.relax_at.is_some_and(|at| at <= now) {
             self.relax_at = self.queue.relax().then(|| now + self.relax_interval);
         }
         self.stale_at().is_none_or(|at| now < at)
+    }
+
+    /// `now`, unless a later time was given before.
+    fn not_before(&mut self, now: Instant) -> Instant {
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     fn stale_at(&self) -> Option<Instant> {
@@ -250,6 +260,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     #[inline]
     fn waiting(&mut self, now: Instant) {
         if self.waiting_since.is_none() {
+            let now = self.not_before(now);
             self.waiting_since = Some(now);
             if S::TxQueue::GIVES_BACK && self.relax_at.is_none() {
                 self.relax_at = Some(now + self.relax_interval);
@@ -258,6 +269,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     }
 
     fn wrote(&mut self, now: Instant, len: usize) {
+        let now = self.not_before(now);
         if self.pending() == 0 {
             self.waiting_since = None;
         } else if len > 0 {
