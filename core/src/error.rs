@@ -28,6 +28,8 @@ pub enum ProtocolError {
     OurOwnId,
     /// A NOTIFY or MODULE message without a space id.
     MissingSpace,
+    /// A record of the channel does not open: it was forged, damaged or cut.
+    BadRecord,
     /// The stream ended inside a frame.
     EndInsideFrame,
 }
@@ -42,6 +44,8 @@ pub enum ApiMisuse {
     WrongAnswer,
     /// The connection is not there, or not in a state in which this can happen to it.
     NoSuchConnection,
+    /// Our own URL has no peer id, or one longer than 64 bytes: every peer would refuse it.
+    OwnUrlWithoutId,
 }
 
 /// A limit of ours has been reached. Nothing has changed.
@@ -83,6 +87,7 @@ impl fmt::Display for ProtocolError {
             Self::WrongPeer => f.write_str("the dialled peer has another id"),
             Self::OurOwnId => f.write_str("the peer has our own id"),
             Self::MissingSpace => f.write_str("message without a space id"),
+            Self::BadRecord => f.write_str("a record does not open"),
             Self::EndInsideFrame => f.write_str("the stream ended inside a frame"),
         }
     }
@@ -94,6 +99,7 @@ impl fmt::Display for ApiMisuse {
             Self::NoSuchQuestion => "no such question is open",
             Self::WrongAnswer => "the open question asks for another kind of answer",
             Self::NoSuchConnection => "there is no such connection",
+            Self::OwnUrlWithoutId => "our own URL has no peer id",
         })
     }
 }

@@ -3,4 +3,6 @@
 extern crate alloc;
 
 pub mod conformance;
+pub mod pair;
+pub mod script;
 pub mod world;

@@ -1,1 +1,67 @@
-//! kitfox on async-io sockets.
+//! kitfox on async-io sockets: a peer-to-peer transport that speaks Kitsune2's wire, for smol and any other executor.
+//!
+//! A [`Node`] listens and dials, asks a [`Handler`] who may connect, and delivers messages to the handlers of spaces
+//! and modules. All rules stand in `kitfox-core`; here are sockets, tasks and time.
+//!
+//! ```
+//! use kitfox_smol::{Node, Peer};
+//!
+//! # futures_lite::future::block_on(async {
+//! let alice = Node::builder().build()?;
+//! let bob = Node::builder().build()?;
+//! let url = bob.listen("127.0.0.1:0").await?;
+//!
+//! let (heard, hears) = std::sync::mpsc::channel();
+//! alice.register_space(b"garden", |_: &Peer, _: &[u8]| Ok(()))?;
+//! bob.register_space(b"garden", move |from: &Peer, data: &[u8]| {
+//!     let _ = heard.send((from.url().to_owned(), data.to_vec()));
+//!     Ok(())
+//! })?;
+//!
+//! alice.connect(&url).await?;
+//! alice.notify(&url, b"garden", b"it rains")?;
+//! assert_eq!(hears.recv()?.1, b"it rains");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Threads and executors
+//!
+//! Each connection is two tasks: one reads, routes and calls handlers, one writes. The tasks run wherever the
+//! [spawner](Builder::spawner) puts them; nothing here depends on a particular executor. The default (feature `pool`)
+//! is one `async-executor` for the whole process with a thread for each core, started when it is first needed.
+//! Futures of this crate may be awaited on any executor.
+//!
+//! No lock is held while a handler runs, so a handler may send, register, block and disconnect. It is called in the
+//! reader's task: a slow handler slows its own peer down, through TCP, and nobody else as long as the executor has a
+//! thread to spare.
+#![forbid(unsafe_code)]
+// This crate is std throughout; the lints are for the core.
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)]
+
+mod addr;
+mod builder;
+mod connection;
+mod error;
+mod handler;
+mod link;
+mod listener;
+mod node;
+#[cfg(feature = "pool")]
+mod pool;
+mod registry;
+mod stats;
+mod table;
+mod time;
+
+pub use builder::{BoxFuture, BuildError, Builder, Limits};
+pub use error::{BlockError, ConnectError, ListenError, NotConnected, SendError, Unsent};
+pub use handler::{Down, Handler, ModuleHandler, NoHandler, Peer, Refused, SpaceHandler};
+pub use node::{Node, WeakNode};
+pub use stats::{BlockedStats, ConnectionStats, Direction, Stats, Totals};
+
+pub use bytes::Bytes;
+pub use kitfox_core as core;
+pub use kitfox_core::connection::{CloseReason, Refusal, Timeout};
+pub use kitfox_core::router::{RegisterError, SendRefused};
+pub use kitfox_core::{Config, PeerId, RouterLimits};

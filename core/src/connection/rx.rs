@@ -44,6 +44,8 @@ pub struct Rx<S: Storage, C: Channel = Plain> {
     pub(super) gate: Gate,
     /// Whom we dialled, and from the preflight on who the peer says it is.
     pub(super) peer: Option<Identity<S>>,
+    /// The latest time that was given: an earlier one would make deadlines that have passed before they begin.
+    latest: Instant,
     /// When the frame buffer may give memory back.
     pub(super) relax_at: Option<Instant>,
     pub(super) counts: RxCounts,
@@ -153,6 +155,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             remembered: Remembered::default(),
             gate: Gate::new(now, role, config.preflight_timeout),
             peer,
+            latest: now,
             relax_at: None,
             counts: RxCounts::default(),
             config: *config,
@@ -171,13 +174,15 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// gives what is to be done about them.
     #[inline]
     pub fn read<'r, 'i>(&'r mut self, now: Instant, bytes: &'i mut [u8]) -> Frames<'r, 'i, S, C> {
-        Frames::new(self, now, bytes)
+        self.latest = self.latest.max(now);
+        Frames::new(self, self.latest, bytes)
     }
 
     /// Answers the question that is open. What follows from it comes out of the next [`read`](Self::read).
     ///
     /// # Errors
-    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer. Nothing has changed then.
+    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer, or if our own URL has no peer id. Nothing
+    /// has changed then.
     pub fn answer(
         &mut self,
         now: Instant,
@@ -189,7 +194,10 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             return Err(ApiMisuse::NoSuchQuestion);
         }
         let verdict = match (self.gate.stage(), answer) {
-            (Stage::Gather, Answer::Preflight { own_url, data }) => self.offer(now, tx, own_url, data),
+            (Stage::Gather, Answer::Preflight { own_url, data }) => {
+                let own_id = Identity::<S>::id_of(own_url).ok_or(ApiMisuse::OwnUrlWithoutId)?;
+                self.offer(now, tx, own_id, own_url, data)
+            }
             (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. }) => {
                 return Err(ApiMisuse::WrongAnswer);
             }
@@ -224,10 +232,11 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         &self,
         now: Instant,
         tx: &mut Tx<S, C>,
+        own_id: PeerId,
         own_url: PeerUrl<'_>,
         data: &[u8],
     ) -> Result<Stage, CloseReason> {
-        if self.peer.as_ref().is_some_and(|peer| Identity::<S>::id_of(own_url) == Some(peer.id)) {
+        if self.peer.as_ref().is_some_and(|peer| peer.id == own_id) {
             return Err(CloseReason::Protocol(ProtocolError::OurOwnId));
         }
         tx.push_preflight(now, own_url, data).map_err(no_room)?;
@@ -237,7 +246,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         })
     }
 
-    /// The stream has ended: nothing more will arrive.
+    /// The stream has ended: nothing more will arrive. To be called when everything that did arrive has been taken:
+    /// what was not is a frame that was cut.
     pub fn end(&mut self) {
         let whole_record = self.remembered.is_nothing() && self.opener.end().is_ok();
         let reason = if whole_record && self.deframer.deadline().is_none() {
@@ -277,6 +287,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Looks at the time; what follows from it comes out of the next [`read`](Self::read). Calling it too early does
     /// nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.latest = self.latest.max(now);
+        let now = self.latest;
         if self.relax_at.is_some_and(|at| at <= now) {
             let more = self.deframer.buffer_mut().relax();
             self.relax_at = more.then(|| now + self.config.relax_interval);
@@ -289,9 +301,12 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         }
     }
 
-    /// While a question is open nothing is read, so that a frame cannot go on.
+    /// While a question is open nothing is read, so that a frame cannot go on; and one that is whole has arrived,
+    /// however long its reader takes.
     fn frame_deadline(&self) -> Option<Instant> {
-        self.deframer.deadline().filter(|_| self.gate.question().is_none())
+        let late =
+            |_: &Instant| self.gate.question().is_none() && self.deframer.whole(self.bounds()).is_none();
+        self.deframer.deadline().filter(late)
     }
 
     /// Who is at the other end: whom we dialled, and from its preflight on who it says it is.
@@ -329,7 +344,9 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     pub(super) fn bounds(&self) -> Bounds {
         let Config { max_frame_bytes, oversize, .. } = self.config;
         match self.gate.stage() {
-            Stage::Open | Stage::AwaitConfirm => Bounds { preflight: false, max_frame_bytes, oversize },
+            Stage::Open => Bounds { preflight: false, max_frame_bytes, oversize },
+            // A frame that is discarded cannot open the gate, and nothing else may be told before that.
+            Stage::AwaitConfirm => Bounds { preflight: false, max_frame_bytes, oversize: Oversize::Close },
             _ => Bounds {
                 preflight: true,
                 max_frame_bytes: self.config.preflight_bound(),

@@ -32,6 +32,8 @@ pub struct Tx<S: Storage, C: Channel = Plain> {
     max_frame_bytes: usize,
     tx_timeout: core::time::Duration,
     relax_interval: core::time::Duration,
+    /// The latest time that was given when it mattered: an earlier one would make the connection stale too soon.
+    latest: Instant,
     /// Since when bytes have been waiting without one being written. `None` if and only if nothing waits.
     waiting_since: Option<Instant>,
     /// When the queue may give memory back.
@@ -79,6 +81,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             max_frame_bytes: config.max_frame_bytes,
             tx_timeout: config.tx_timeout,
             relax_interval: config.relax_interval,
+            latest: Instant::ZERO,
             waiting_since: None,
             relax_at: None,
             counts: TxCounts::default(),
@@ -192,7 +195,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             self.sealer.written(&mut source, len);
             filled += len;
         }
-        let left = self.sealer.peek(&mut source, &mut [&[][..]; 1]) > 0;
+        let left = self.sealer.sealed_len() > 0 || source.peek(&mut [&[][..]; 1]) > 0;
         self.wrote(now, filled, left);
         filled
     }
@@ -235,7 +238,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             }
         };
         self.sealer.written(&mut source, len);
-        let left = self.sealer.peek(&mut source, &mut [&[][..]; 1]) > 0;
+        let left = self.sealer.sealed_len() > 0 || source.peek(&mut [&[][..]; 1]) > 0;
         self.wrote(now, len, left);
         Ok(len)
     }
@@ -263,10 +266,17 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     /// and the peer took none. Calling it too early does nothing.
     #[must_use]
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
+        let now = self.not_before(now);
         if self.relax_at.is_some_and(|at| at <= now) {
             self.relax_at = self.queue.relax().then(|| now + self.relax_interval);
         }
         self.stale_at().is_none_or(|at| now < at)
+    }
+
+    /// `now`, unless a later time was given before.
+    fn not_before(&mut self, now: Instant) -> Instant {
+        self.latest = self.latest.max(now);
+        self.latest
     }
 
     fn stale_at(&self) -> Option<Instant> {
@@ -295,6 +305,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     #[inline]
     pub(crate) fn waiting(&mut self, now: Instant) {
         if self.waiting_since.is_none() {
+            let now = self.not_before(now);
             self.waiting_since = Some(now);
             if S::TxQueue::GIVES_BACK && self.relax_at.is_none() {
                 self.relax_at = Some(now + self.relax_interval);
@@ -303,6 +314,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     }
 
     fn wrote(&mut self, now: Instant, len: usize, left: bool) {
+        let now = self.not_before(now);
         if !left {
             self.waiting_since = None;
         } else if len > 0 {

@@ -90,7 +90,7 @@ pub enum Input<'i> {
     Bytes(&'i mut [u8]),
     /// The time that [`Connection::poll_timeout`] told of has come.
     Timeout,
-    /// The peer's stream has ended.
+    /// The peer's stream has ended, and everything that came on it was taken.
     End,
     /// The socket failed.
     Failed,
@@ -162,7 +162,7 @@ impl<S: Storage, C: Channel> Connection<S, C> {
     /// Answers the question that is open. What follows from it comes out of the next [`handle`](Self::handle).
     ///
     /// # Errors
-    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer. Nothing has changed then.
+    /// [`ApiMisuse`]; see [`Rx::answer`]. Nothing has changed then.
     pub fn answer(&mut self, now: Instant, id: QuestionId, answer: Answer<'_>) -> Result<(), ApiMisuse> {
         self.rx.answer(now, &mut self.tx, id, answer)
     }
@@ -214,8 +214,11 @@ impl<S: Storage, C: Channel> Connection<S, C> {
         self.tx.transmit(now, out)
     }
 
-    /// When [`Input::Timeout`] is due.
+    /// When [`Input::Timeout`] is due; never on a closed connection.
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.rx.close_reason().is_some() {
+            return None;
+        }
         earliest(self.rx.poll_timeout(), self.tx.poll_timeout())
     }
 
@@ -277,6 +280,14 @@ impl<S: Storage, C: Channel> Actions<'_, '_, S, C> {
     /// Ends the input: how many bytes were taken, and what the connection wants next.
     pub fn finish(self) -> (usize, Wants) {
         self.frames.finish()
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl<C: Channel> Actions<'_, '_, crate::storage::Heap, C> {
+    /// The data of the message that the last action told of, to keep; see [`Frames::payload_to_bytes`].
+    pub fn payload_to_bytes(&mut self) -> Option<bytes::Bytes> {
+        self.frames.payload_to_bytes()
     }
 }
 

@@ -11,8 +11,9 @@ use crate::storage::{Owned, Storage, Table};
 use crate::wire::{Kind, Message, ModuleName};
 
 /// The registered spaces and modules, with the policy that is asked about each message.
-/// A clone is a snapshot: where readers on other threads may use one while the original changes. The keys of both mean
-/// the same.
+///
+/// A clone is a snapshot: where the tables of the storage can be cloned, readers on other threads may use one while
+/// the original changes. The keys of both mean the same.
 #[derive(Debug, Clone)]
 pub struct Directory<S: Storage, P> {
     spaces: S::Spaces,

@@ -186,7 +186,7 @@ impl Buffer for HeapBuffer {
 
     fn append(&mut self, bytes: &[u8], expected: usize) -> Result<(), CapacityError> {
         let len = self.bytes.len() + bytes.len();
-        if len > self.limits.max_bytes {
+        if len > self.limits.max_bytes || expected > self.limits.max_bytes {
             return Err(CapacityError::FrameBuffer);
         }
         if len > self.bytes.capacity() {
@@ -210,7 +210,7 @@ impl Buffer for HeapBuffer {
         let (len, min) = (self.bytes.len(), self.limits.min_bytes);
         self.bytes.shrink_to(relaxed_capacity(self.bytes.capacity(), self.peak, len, min));
         self.peak = len;
-        self.bytes.capacity() > len.max(min)
+        self.bytes.capacity() > min
     }
 }
 
@@ -273,7 +273,7 @@ impl fmt::Debug for HeapQueue {
 
 impl Pull for HeapQueue {
     fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
-        let mut count = 0;
+        let (mut count, places) = (0, pieces.len());
         let mut add = |piece: &'a [u8]| {
             if let (false, Some(slot)) = (piece.is_empty(), pieces.get_mut(count)) {
                 *slot = piece;
@@ -281,7 +281,8 @@ impl Pull for HeapQueue {
             }
         };
         let mut from = self.head;
-        for (place, payload) in &self.shared {
+        // Each payload fills a place at least, so that no more of them need be looked at.
+        for (place, payload) in self.shared.iter().take(places) {
             add(&self.bytes[from..*place]);
             add(payload);
             from = *place;
@@ -356,6 +357,6 @@ impl TxQueue for HeapQueue {
             self.shared = VecDeque::new();
         }
         self.peak = self.tail;
-        self.bytes.len() > self.tail.max(self.limits.min_bytes)
+        self.capacity() > self.limits.min_bytes
     }
 }

@@ -150,7 +150,7 @@ pub trait Buffer: core::fmt::Debug + Clone {
     /// grows with what was appended, to at most twice of it, never with `expected`.
     ///
     /// # Errors
-    /// [`CapacityError::FrameBuffer`] beyond the limit; nothing is appended then.
+    /// [`CapacityError::FrameBuffer`] if the content or `expected` is beyond the limit; nothing is appended then.
     fn append(&mut self, bytes: &[u8], expected: usize) -> Result<(), CapacityError>;
 
     /// Forgets the content and keeps the memory.
@@ -160,7 +160,7 @@ pub trait Buffer: core::fmt::Debug + Clone {
     fn capacity(&self) -> usize;
 
     /// Gives back memory that has not been needed since the last call: a quarter of it, or all but the minimum if it
-    /// was not used at all. Returns whether there is more to give back later.
+    /// was not used at all. Returns whether it still owns more than the minimum, so that it has to be called again.
     fn relax(&mut self) -> bool;
 }
 

@@ -1,0 +1,157 @@
+//! Why something was not done.
+
+use std::{error, fmt, io};
+
+use bytes::Bytes;
+use kitfox_core::CapacityError;
+use kitfox_core::connection::NotDialable;
+use kitfox_core::router::SendRefused;
+use kitfox_core::wire::UrlError;
+
+use crate::handler::Down;
+
+/// Why no connection with a peer was made.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The text is not a peer URL: the caller's fault.
+    InvalidUrl(UrlError),
+    /// The URL cannot be dialled: the caller's fault.
+    NotDialable(NotDialable),
+    /// The URL asks for a secured connection (`wss`, `https`), which this version does not make.
+    SecuredUrl,
+    /// The host's name was not resolved.
+    Resolve(io::Error),
+    /// No address of the host took the connection.
+    Dial(io::Error),
+    /// No address of the host answered in time.
+    DialTimeout,
+    /// The connection ended before it was open: who refused or failed says the reason.
+    Closed(Down),
+    /// As many connections exist as the limits allow.
+    TooManyConnections,
+    /// The node is shut down.
+    ShutDown,
+}
+
+/// Why a message was not sent. Nothing of it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The text is not the URL of a peer: the caller's fault.
+    InvalidUrl(UrlError),
+    /// The URL names no peer: it has no id, or one longer than 64 bytes.
+    NoPeerId,
+    /// The rules say no: the space is not registered, or the peer is blocked in it.
+    Refused(SendRefused),
+    /// There is no open connection with the peer.
+    NotConnected,
+    /// The connection's queue has no room now. [`Node::ready`](crate::Node::ready) waits for room.
+    Backpressure,
+    /// The message is longer than a frame may be, or than the whole queue: there will never be room.
+    TooLarge,
+}
+
+/// A message that was not sent, handed back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Unsent {
+    /// Why.
+    pub error: SendError,
+    /// The payload.
+    pub data: Bytes,
+}
+
+/// There is no open connection with the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs)] // it says all there is to say
+pub struct NotConnected;
+
+/// Why the node does not listen.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// The text is not `host:port`, or the name was not resolved.
+    Address(io::Error),
+    /// The system did not let us have the address.
+    Bind(io::Error),
+    /// The node is shut down.
+    ShutDown,
+}
+
+/// Why a peer was not blocked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BlockError {
+    /// The text is not a peer id: it is empty or longer than 64 bytes.
+    NoPeerId,
+    /// The list is full.
+    Capacity(CapacityError),
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidUrl(error) => error.fmt(f),
+            Self::NotDialable(error) => error.fmt(f),
+            Self::SecuredUrl => f.write_str("secured connections are not supported"),
+            Self::Resolve(error) => write!(f, "the name was not resolved: {error}"),
+            Self::Dial(error) => write!(f, "the peer was not reached: {error}"),
+            Self::DialTimeout => f.write_str("the peer was not reached in time"),
+            Self::Closed(down) => write!(f, "the connection ended before it was open: {down}"),
+            Self::TooManyConnections => f.write_str("too many connections"),
+            Self::ShutDown => f.write_str("the node is shut down"),
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidUrl(error) => error.fmt(f),
+            Self::NoPeerId => f.write_str("the URL names no peer"),
+            Self::Refused(error) => error.fmt(f),
+            Self::NotConnected => NotConnected.fmt(f),
+            Self::Backpressure => f.write_str("the transmit queue is full"),
+            Self::TooLarge => f.write_str("the message is too large"),
+        }
+    }
+}
+
+impl fmt::Display for Unsent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl fmt::Display for NotConnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no open connection with the peer")
+    }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(error) => write!(f, "not an address to listen on: {error}"),
+            Self::Bind(error) => write!(f, "the address cannot be listened on: {error}"),
+            Self::ShutDown => f.write_str("the node is shut down"),
+        }
+    }
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoPeerId => f.write_str("not a peer id"),
+            Self::Capacity(error) => error.fmt(f),
+        }
+    }
+}
+
+impl error::Error for ConnectError {}
+impl error::Error for SendError {}
+impl error::Error for Unsent {}
+impl error::Error for NotConnected {}
+impl error::Error for ListenError {}
+impl error::Error for BlockError {}

@@ -1,0 +1,206 @@
+//! What an application implements: handlers of the node, of spaces and of modules.
+
+use std::fmt;
+use std::future::ready;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kitfox_core::PeerId;
+use kitfox_core::connection::CloseReason;
+
+use crate::builder::BoxFuture;
+use crate::stats::Direction;
+
+/// The peer at the other end of a connection. Cheap to clone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Peer {
+    identity: Arc<(Box<str>, PeerId)>,
+    connection: u64,
+    direction: Direction,
+}
+
+impl Peer {
+    pub(crate) fn new(url: &str, id: PeerId, connection: u64, direction: Direction) -> Self {
+        Self { identity: Arc::new((url.into(), id)), connection, direction }
+    }
+
+    /// The URL under which the peer is known: the one in its preflight. On a plain connection it is only a claim.
+    pub fn url(&self) -> &str {
+        &self.identity.0
+    }
+
+    /// The id that the URL ends in.
+    pub fn id(&self) -> &PeerId {
+        &self.identity.1
+    }
+
+    /// Names this connection. Never used again in the life of the node.
+    pub fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// Which end opened the connection.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({} #{})", self.url(), self.connection)
+    }
+}
+
+/// A handler says no. The connection is closed; the peer is told "refused" and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::exhaustive_structs)] // it says all there is to say
+pub struct Refused;
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused by a handler")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Down {
+    /// What ended it, as this end sees it.
+    pub reason: CloseReason,
+    /// The peer's own words, if it said any. Any bytes, and not to be trusted.
+    pub message: Bytes,
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)?;
+        if !self.message.is_empty() {
+            write!(f, ": \"{}\"", self.message.escape_ascii())?;
+        }
+        Ok(())
+    }
+}
+
+/// What the whole node is asked and told. Every method has a default: everybody is accepted, preflights are empty.
+///
+/// The questions are asynchronous. While one is open its connection reads nothing, and all others go on; the time of
+/// [`Config::preflight_timeout`](crate::Config::preflight_timeout) runs. The other methods are called in the task
+/// that reads the connection and should return soon.
+pub trait Handler: Send + Sync + 'static {
+    /// May this peer connect? Asked last, after modules and spaces.
+    fn peer_connect<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<(), Refused>> {
+        let _ = peer;
+        Box::pin(ready(Ok(())))
+    }
+
+    /// Has this space a local agent? If spaces are registered and none has one, no connection is made.
+    fn has_local_agents<'a>(&'a self, space: &'a [u8]) -> BoxFuture<'a, bool> {
+        let _ = space;
+        Box::pin(ready(true))
+    }
+
+    /// What shall our preflight tell this peer?
+    fn preflight_gather<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<Bytes, Refused>> {
+        let _ = peer;
+        Box::pin(ready(Ok(Bytes::new())))
+    }
+
+    /// Is what the peer's preflight says acceptable? It may also send one later, on the open connection.
+    fn preflight_validate<'a>(
+        &'a self,
+        peer: &'a Peer,
+        data: &'a [u8],
+    ) -> BoxFuture<'a, Result<(), Refused>> {
+        let (_, _) = (peer, data);
+        Box::pin(ready(Ok(())))
+    }
+
+    /// A connection is open, and can be sent on. Called before its first message is delivered.
+    fn peer_up(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
+    /// A connection that was open has ended. Called after its last message.
+    fn peer_down(&self, peer: &Peer, down: &Down) {
+        let (_, _) = (peer, down);
+    }
+
+    /// The node listens under this URL.
+    fn new_listening_address(&self, url: &str) {
+        let _ = url;
+    }
+}
+
+/// The handler that accepts everybody and listens to nothing.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::exhaustive_structs)]
+pub struct NoHandler;
+
+impl Handler for NoHandler {}
+
+/// Takes the messages of one space. Closures `Fn(&Peer, &[u8]) -> Result<(), Refused>` are handlers.
+pub trait SpaceHandler: Send + Sync + 'static {
+    /// A message. `data` lies in the frame that came in and is lent for the call. No lock is held: the handler may
+    /// use the node as it likes.
+    ///
+    /// # Errors
+    /// [`Refused`] closes the connection.
+    fn notify(&self, from: &Peer, data: &[u8]) -> Result<(), Refused>;
+
+    /// May this peer connect?
+    ///
+    /// # Errors
+    /// [`Refused`] closes the connection.
+    fn peer_connect(&self, peer: &Peer) -> Result<(), Refused> {
+        let _ = peer;
+        Ok(())
+    }
+
+    /// A connection that was open has ended.
+    fn peer_disconnect(&self, peer: &Peer, down: &Down) {
+        let (_, _) = (peer, down);
+    }
+
+    /// The node listens under this URL.
+    fn new_listening_address(&self, url: &str) {
+        let _ = url;
+    }
+}
+
+/// Takes the messages of one module of a space. Closures `Fn(&Peer, &[u8]) -> Result<(), Refused>` are handlers.
+pub trait ModuleHandler: Send + Sync + 'static {
+    /// A message, as for [`SpaceHandler::notify`].
+    ///
+    /// # Errors
+    /// [`Refused`] closes the connection.
+    fn message(&self, from: &Peer, data: &[u8]) -> Result<(), Refused>;
+
+    /// May this peer connect?
+    ///
+    /// # Errors
+    /// [`Refused`] closes the connection.
+    fn peer_connect(&self, peer: &Peer) -> Result<(), Refused> {
+        let _ = peer;
+        Ok(())
+    }
+
+    /// A connection that was open has ended.
+    fn peer_disconnect(&self, peer: &Peer, down: &Down) {
+        let (_, _) = (peer, down);
+    }
+}
+
+impl<F: Fn(&Peer, &[u8]) -> Result<(), Refused> + Send + Sync + 'static> SpaceHandler for F {
+    fn notify(&self, from: &Peer, data: &[u8]) -> Result<(), Refused> {
+        self(from, data)
+    }
+}
+
+impl<F: Fn(&Peer, &[u8]) -> Result<(), Refused> + Send + Sync + 'static> ModuleHandler for F {
+    fn message(&self, from: &Peer, data: &[u8]) -> Result<(), Refused> {
+        self(from, data)
+    }
+}

@@ -1,0 +1,229 @@
+//! Which spaces and modules are registered, with their handlers, as snapshots that readers use without a lock.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
+
+use event_listener::Event;
+use kitfox_core::router::{BlockList, Directory, ModuleKey, RegisterError, SpaceKey, Target};
+use kitfox_core::storage::Heap;
+use kitfox_core::{Peer, RouterLimits, router::SendRefused};
+
+use crate::handler::{ModuleHandler, SpaceHandler};
+
+pub(crate) type Rules = Directory<Heap, BlockList<Heap>>;
+
+/// The rules and the handlers at one time. A reader holds one for a turn and never while it waits, so whoever waits
+/// for old snapshots to go waits for handlers that are running and for nothing else.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) rules: Rules,
+    pub(crate) epoch: u64,
+    /// By the index of their keys.
+    spaces: Vec<Option<Arc<dyn SpaceHandler>>>,
+    modules: Vec<Option<Arc<dyn ModuleHandler>>>,
+    /// The last field, so that it is dropped after the handlers.
+    _released: Released,
+}
+
+/// Tells that a snapshot is gone.
+#[derive(Clone)]
+struct Released(Arc<Event>);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.0.notify(usize::MAX);
+    }
+}
+
+/// A receiver of a fan-out, with its handler.
+pub(crate) enum Listener {
+    Module(Arc<dyn ModuleHandler>),
+    Space(Arc<dyn SpaceHandler>),
+    Handler,
+}
+
+impl Snapshot {
+    pub(crate) fn space(&self, key: SpaceKey) -> Option<&dyn SpaceHandler> {
+        self.spaces.get(key.index())?.as_deref()
+    }
+
+    pub(crate) fn module(&self, key: ModuleKey) -> Option<&dyn ModuleHandler> {
+        self.modules.get(key.index())?.as_deref()
+    }
+
+    /// The spaces to ask for local agents, in their order.
+    pub(crate) fn space_ids(&self) -> Vec<Box<[u8]>> {
+        let id = |target| match target {
+            Target::Space { space, .. } => Some(space.into()),
+            _ => None,
+        };
+        self.rules.local_agents_targets().filter_map(id).collect()
+    }
+
+    /// The handlers of a fan-out, in its order.
+    pub(crate) fn listeners<'a>(&self, targets: impl Iterator<Item = Target<'a>>) -> Vec<Listener> {
+        let listener = |target| match target {
+            Target::Module { key, .. } => self.modules.get(key.index())?.clone().map(Listener::Module),
+            Target::Space { key, .. } => self.spaces.get(key.index())?.clone().map(Listener::Space),
+            _ => Some(Listener::Handler),
+        };
+        targets.filter_map(listener).collect()
+    }
+}
+
+pub(crate) struct Registry {
+    state: RwLock<State>,
+    /// The epoch of the current snapshot, to be looked at without the lock.
+    epoch: AtomicU64,
+    released: Arc<Event>,
+}
+
+struct State {
+    current: Arc<Snapshot>,
+    /// Earlier snapshots that somebody may still hold.
+    retired: Vec<Weak<Snapshot>>,
+}
+
+impl Registry {
+    pub(crate) fn new(limits: &RouterLimits) -> Self {
+        let released = Arc::new(Event::new());
+        let current = Snapshot {
+            rules: Directory::new(limits, BlockList::new(limits)),
+            epoch: 0,
+            spaces: Vec::new(),
+            modules: Vec::new(),
+            _released: Released(released.clone()),
+        };
+        let state = State { current: Arc::new(current), retired: Vec::new() };
+        Self { state: RwLock::new(state), epoch: AtomicU64::new(0), released }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+    }
+
+    /// Whether `snapshot` is still the current one.
+    #[inline]
+    pub(crate) fn is_current(&self, snapshot: &Snapshot) -> bool {
+        self.epoch.load(Ordering::Acquire) == snapshot.epoch
+    }
+
+    pub(crate) fn permit_send(&self, peer: &Peer<'_>, space: &[u8]) -> Result<(), SendRefused> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.current.rules.permit_send(peer, space)
+    }
+
+    pub(crate) fn register_space(
+        &self,
+        id: &[u8],
+        handler: Arc<dyn SpaceHandler>,
+    ) -> Result<(), RegisterError> {
+        self.change(|snapshot| {
+            let key = snapshot.rules.register_space(id)?;
+            put(&mut snapshot.spaces, key.index(), handler);
+            Ok(())
+        })
+    }
+
+    pub(crate) fn register_module(
+        &self,
+        space: &[u8],
+        name: &str,
+        handler: Arc<dyn ModuleHandler>,
+    ) -> Result<(), RegisterError> {
+        self.change(|snapshot| {
+            let key = snapshot.rules.register_module(space, name)?;
+            put(&mut snapshot.modules, key.index(), handler);
+            Ok(())
+        })
+    }
+
+    /// Removes a space and its modules at once. The future ends when no reader can deliver to them any more.
+    pub(crate) fn unregister_space(self: &Arc<Self>, id: &[u8]) -> impl Future<Output = bool> + Send + use<> {
+        let (was, handlers) = self.change(|snapshot| {
+            let was = snapshot.rules.unregister_space(id);
+            (was, snapshot.take_unregistered())
+        });
+        // Without the lock: dropping a handler may run anything.
+        drop(handlers);
+        self.clone().settled(was)
+    }
+
+    /// Removes a module, as [`unregister_space`](Self::unregister_space) does.
+    pub(crate) fn unregister_module(
+        self: &Arc<Self>,
+        space: &[u8],
+        name: &str,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let (was, handlers) = self.change(|snapshot| {
+            let was = snapshot.rules.unregister_module(space, name);
+            (was, snapshot.take_unregistered())
+        });
+        drop(handlers);
+        self.clone().settled(was)
+    }
+
+    pub(crate) fn change_blocks<T>(&self, change: impl FnOnce(&mut BlockList<Heap>) -> T) -> T {
+        self.change(|snapshot| change(snapshot.rules.policy_mut()))
+    }
+
+    /// Changes the current snapshot in place if no reader holds it, else a copy of it.
+    fn change<T>(&self, change: impl FnOnce(&mut Snapshot) -> T) -> T {
+        let mut state: RwLockWriteGuard<'_, State> =
+            self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let State { current, retired } = &mut *state;
+        retired.retain(|snapshot| snapshot.strong_count() > 0);
+        let before = Arc::downgrade(current);
+        let snapshot = Arc::make_mut(current);
+        let result = change(snapshot);
+        snapshot.epoch += 1;
+        self.epoch.store(snapshot.epoch, Ordering::Release);
+        retired.push(before);
+        result
+    }
+
+    /// Waits until nobody holds a snapshot that was made before now.
+    async fn settled<T>(self: Arc<Self>, result: T) -> T {
+        let earlier = self.state.read().unwrap_or_else(PoisonError::into_inner).retired.clone();
+        loop {
+            let released = self.released.listen();
+            if earlier.iter().all(|snapshot| snapshot.strong_count() == 0) {
+                return result;
+            }
+            released.await;
+        }
+    }
+}
+
+impl Snapshot {
+    /// Takes out the handlers of what is not registered any more.
+    fn take_unregistered(&mut self) -> Vec<Listener> {
+        let mut spaces = vec![false; self.spaces.len()];
+        let mut modules = vec![false; self.modules.len()];
+        for target in self.rules.peer_connect_targets() {
+            match target {
+                Target::Space { key, .. } => spaces[key.index()] = true,
+                Target::Module { key, .. } => modules[key.index()] = true,
+                _ => {}
+            }
+        }
+        let spaces = take_unless(&mut self.spaces, spaces).map(Listener::Space);
+        spaces.chain(take_unless(&mut self.modules, modules).map(Listener::Module)).collect()
+    }
+}
+
+fn put<T>(handlers: &mut Vec<Option<T>>, index: usize, handler: T) {
+    if handlers.len() <= index {
+        handlers.resize_with(index + 1, || None);
+    }
+    handlers[index] = Some(handler);
+}
+
+fn take_unless<T>(handlers: &mut [Option<T>], registered: Vec<bool>) -> impl Iterator<Item = T> {
+    handlers
+        .iter_mut()
+        .zip(registered)
+        .filter(|(_, registered)| !registered)
+        .filter_map(|(handler, _)| handler.take())
+}
