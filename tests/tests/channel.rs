@@ -3,7 +3,7 @@
 use kitfox_core::connection::{
     Action, Channel, CloseReason, Connection, Input, Opened, Opener, Rx, Sealer, Tx, Wants,
 };
-use kitfox_core::storage::{Storage, Pull};
+use kitfox_core::storage::{Pull, Storage};
 use kitfox_core::wire::Message;
 use kitfox_core::{Config, ProtocolError};
 use kitfox_tests::on_both_tiers;

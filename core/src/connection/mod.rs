@@ -6,6 +6,7 @@ mod cursor;
 mod deframer;
 mod frames;
 mod gate;
+pub(crate) mod queue;
 mod rx;
 mod tx;
 mod whole;

@@ -5,8 +5,8 @@ use core::fmt;
 #[cfg(feature = "alloc")]
 use bytes::Bytes;
 
-use super::CloseReason;
 use super::channel::{Channel, Plain, Sealer};
+use super::{CloseReason, queue};
 use crate::config::Config;
 use crate::node::Outbox;
 #[cfg(feature = "alloc")]
@@ -14,7 +14,7 @@ use crate::storage::Heap;
 use crate::storage::{Pull, Storage, TxQueue};
 use crate::time::{Instant, earliest};
 use crate::wire::{
-    EMPTY_DATA_FRAME, FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, URL_LEN_BYTES,
+    EMPTY_DATA_FRAME, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, URL_LEN_BYTES,
 };
 
 /// How many pieces [`Tx::transmit_slices`] shows at most.
@@ -94,14 +94,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     /// See [`PushError`]. Nothing has changed then, and the message is still the caller's.
     #[inline]
     pub fn push(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PushError> {
-        let payload = message.encoded_len();
-        let header = self.header(FrameType::Data, payload)?;
-        let room = self.reserve(HEADER_BYTES + payload)?;
-        if let Some((header_out, rest)) = room.split_first_chunk_mut() {
-            *header_out = header.encode();
-            let written = message.encode(rest);
-            debug_assert_eq!(written.ok(), Some(payload), "reserved what encoded_len asks for");
-        }
+        let payload = queue::push(&mut self.queue, self.max_frame_bytes, message)?;
         self.queued(now, payload);
         Ok(())
     }
@@ -116,7 +109,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         let message = Message::preflight(data);
         let url = own_url.as_str().as_bytes();
         let payload = URL_LEN_BYTES + url.len() + message.encoded_len();
-        let header = self.header(FrameType::Preflight, payload)?;
+        let header = queue::header(&self.queue, self.max_frame_bytes, FrameType::Preflight, payload)?;
         let room = self.reserve(HEADER_BYTES + payload)?;
         if let Some((header_out, rest)) = room.split_first_chunk_mut() {
             *header_out = header.encode();
@@ -245,7 +238,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
 
     /// Takes over the rest of the message that this connection has begun to write, so that something can be said
     /// after it. Returns whether the stream stands between two frames then.
-    pub(crate) fn finish_frame(&mut self, outbox: &mut Outbox<S>) -> bool {
+    pub fn finish_frame(&mut self, outbox: &mut Outbox<S>) -> bool {
         while outbox.frame_left() > 0 {
             let mut pieces = [&[][..]; 1];
             outbox.peek(&mut pieces);
@@ -281,12 +274,6 @@ impl<S: Storage, C: Channel> Tx<S, C> {
 
     fn stale_at(&self) -> Option<Instant> {
         self.waiting_since.map(|since| since + self.tx_timeout)
-    }
-
-    #[inline]
-    fn header(&self, ty: FrameType, payload: usize) -> Result<FrameHeader, PushError> {
-        FrameHeader::new(ty, payload, self.max_frame_bytes.min(self.queue.limit()))
-            .map_err(|_| PushError::TooLarge)
     }
 
     #[inline]
@@ -356,9 +343,6 @@ impl<S: Storage> Pull for Source<'_, S> {
 
 #[cfg(feature = "alloc")]
 impl<C: Channel> Tx<Heap, C> {
-    /// Below this payload a copy is cheaper than a piece of its own in every write, in bytes.
-    const SHARE_FROM: usize = 2048;
-
     /// Queues a message without copying its payload: `routing` is the message but for its payload, which is `data`
     /// whatever `routing` holds there. Short payloads are copied all the same.
     ///
@@ -383,32 +367,7 @@ impl<C: Channel> Tx<Heap, C> {
         routing: &Message<'_>,
         data: Bytes,
     ) -> Result<(), (PushError, Bytes)> {
-        let message = Message { data: &data, ..*routing };
-        if data.len() < Self::SHARE_FROM {
-            return self.push(now, &message).map_err(|error| (error, data));
-        }
-        let payload = message.encoded_len();
-        let header = match self.header(FrameType::Data, payload) {
-            Ok(header) => header,
-            Err(error) => return Err((error, data)),
-        };
-        if HEADER_BYTES + payload > self.queue.limit() - self.queue.len() {
-            return Err((PushError::Backpressure, data));
-        }
-        let (head, tail) = (message.head_len(), message.tail_len());
-        if let Some((header_out, rest)) =
-            self.queue.reserve(HEADER_BYTES + head).and_then(<[u8]>::split_first_chunk_mut)
-        {
-            *header_out = header.encode();
-            let written = message.encode_head(rest);
-            debug_assert!(written.is_ok());
-        }
-        let pushed = self.queue.push_shared(data);
-        debug_assert!(pushed.is_ok(), "room was checked");
-        if let Some(rest) = self.queue.reserve(tail) {
-            let written = routing.encode_tail(rest);
-            debug_assert!(written.is_ok());
-        }
+        let payload = queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
         self.queued(now, payload);
         Ok(())
     }

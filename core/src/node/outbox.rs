@@ -1,9 +1,9 @@
 //! What waits to be sent to one peer, and the fate of each message.
 
 use crate::config::Config;
-use crate::connection::PushError;
+use crate::connection::{PushError, queue};
 use crate::storage::{Pull, Storage, TxQueue};
-use crate::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
+use crate::wire::{FrameHeader, HEADER_BYTES, Message};
 
 /// The messages for one peer, whichever connection they will go out on.
 ///
@@ -60,18 +60,15 @@ impl<S: Storage> Outbox<S> {
     /// See [`PushError`]. Nothing has changed then, and the message is still the caller's.
     #[inline]
     pub fn push(&mut self, message: &Message<'_>) -> Result<u64, PushError> {
-        let payload = message.encoded_len();
-        let header = FrameHeader::new(FrameType::Data, payload, self.max_frame_bytes.min(self.queue.limit()))
-            .map_err(|_| PushError::TooLarge)?;
-        let room = self.queue.reserve(HEADER_BYTES + payload).ok_or(PushError::Backpressure)?;
-        if let Some((header_out, rest)) = room.split_first_chunk_mut() {
-            *header_out = header.encode();
-            let encoded = message.encode(rest);
-            debug_assert_eq!(encoded.ok(), Some(payload), "reserved what encoded_len asks for");
-        }
+        queue::push(&mut self.queue, self.max_frame_bytes, message)?;
+        Ok(self.accept())
+    }
+
+    /// Numbers the message that was just queued.
+    fn accept(&mut self) -> u64 {
         let number = self.accepted;
         self.accepted += 1;
-        Ok(number)
+        number
     }
 
     /// Whether no message waits to be written.
@@ -201,5 +198,22 @@ impl<S: Storage> Outbox<S> {
         let header = FrameHeader::decode(pieces[0], usize::MAX);
         debug_assert!(header.is_ok(), "a header is queued in one piece");
         header.map_or(self.queue.len(), FrameHeader::frame_bytes)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Outbox<crate::storage::Heap> {
+    /// Accepts a message without copying its payload: `routing` is the message but for its payload, which is `data`
+    /// whatever `routing` holds there. Short payloads are copied all the same. Returns the message's number.
+    ///
+    /// # Errors
+    /// Hands the payload back; see [`PushError`].
+    pub fn push_shared(
+        &mut self,
+        routing: &Message<'_>,
+        data: bytes::Bytes,
+    ) -> Result<u64, (PushError, bytes::Bytes)> {
+        queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
+        Ok(self.accept())
     }
 }

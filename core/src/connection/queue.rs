@@ -1,0 +1,80 @@
+//! Messages into a queue, as frames.
+
+#[cfg(feature = "alloc")]
+use bytes::Bytes;
+
+use super::tx::PushError;
+#[cfg(feature = "alloc")]
+use crate::storage::HeapQueue;
+use crate::storage::TxQueue;
+use crate::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
+
+/// The header of a frame that is to be queued.
+#[inline]
+pub(super) fn header<Q: TxQueue>(
+    queue: &Q,
+    max_frame_bytes: usize,
+    ty: FrameType,
+    payload: usize,
+) -> Result<FrameHeader, PushError> {
+    FrameHeader::new(ty, payload, max_frame_bytes.min(queue.limit())).map_err(|_| PushError::TooLarge)
+}
+
+/// Queues a message, encoded into the queue, and returns the length of its frame's payload.
+#[inline]
+pub(crate) fn push<Q: TxQueue>(
+    queue: &mut Q,
+    max_frame_bytes: usize,
+    message: &Message<'_>,
+) -> Result<usize, PushError> {
+    let payload = message.encoded_len();
+    let header = header(queue, max_frame_bytes, FrameType::Data, payload)?;
+    let room = queue.reserve(HEADER_BYTES + payload).ok_or(PushError::Backpressure)?;
+    if let Some((header_out, rest)) = room.split_first_chunk_mut() {
+        *header_out = header.encode();
+        let written = message.encode(rest);
+        debug_assert_eq!(written.ok(), Some(payload), "reserved what encoded_len asks for");
+    }
+    Ok(payload)
+}
+
+/// Below this payload a copy is cheaper than a piece of its own in every write, in bytes.
+#[cfg(feature = "alloc")]
+const SHARE_FROM: usize = 2048;
+
+/// Queues a message without copying its payload, if that is long; returns the length of its frame's payload.
+#[cfg(feature = "alloc")]
+pub(crate) fn push_shared(
+    queue: &mut HeapQueue,
+    max_frame_bytes: usize,
+    routing: &Message<'_>,
+    data: Bytes,
+) -> Result<usize, (PushError, Bytes)> {
+    let message = Message { data: &data, ..*routing };
+    if data.len() < SHARE_FROM {
+        return push(queue, max_frame_bytes, &message).map_err(|error| (error, data));
+    }
+    let payload = message.encoded_len();
+    let header = match header(queue, max_frame_bytes, FrameType::Data, payload) {
+        Ok(header) => header,
+        Err(error) => return Err((error, data)),
+    };
+    if HEADER_BYTES + payload > queue.limit() - queue.len() {
+        return Err((PushError::Backpressure, data));
+    }
+    let (head, tail) = (message.head_len(), message.tail_len());
+    if let Some((header_out, rest)) =
+        queue.reserve(HEADER_BYTES + head).and_then(<[u8]>::split_first_chunk_mut)
+    {
+        *header_out = header.encode();
+        let written = message.encode_head(rest);
+        debug_assert!(written.is_ok());
+    }
+    let pushed = queue.push_shared(data);
+    debug_assert!(pushed.is_ok(), "room was checked");
+    if let Some(rest) = queue.reserve(tail) {
+        let written = routing.encode_tail(rest);
+        debug_assert!(written.is_ok());
+    }
+    Ok(payload)
+}
