@@ -20,7 +20,7 @@ pub(crate) const CONFIG: Config = Config::HOST;
 
 kitfox_core::fixed! {
     /// What a gateway might have.
-    pub(crate) Fixed { spaces: 2, modules: 4, url: 128, block_rules: 4, frame: 17 * 1024, tx: 20 * 1024 }
+    pub(crate) Fixed { spaces: 2, modules: 4, url: 128, block_rules: 4, frame: (1 << 20) + 1024, tx: 20 * 1024 }
 }
 
 /// A number that looks random: ids of spaces and peers are hashes.

@@ -3,7 +3,6 @@
 use core::time::Duration;
 
 use crate::storage::BufferLimits;
-use crate::time::Instant;
 use crate::wire::{HEADER_BYTES, UrlRules};
 
 /// Limits of a router's tables. Tables of fixed size are further limited by that size.
@@ -49,7 +48,8 @@ pub enum Oversize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)] // written with `..Config::HOST`
 pub struct Config {
-    /// Longest frame in either direction, in bytes, header included. Kitsune2: 100 MiB.
+    /// Longest frame in either direction, in bytes, header included. Kitsune2: 100 MiB. What is received is further
+    /// limited by [`rx_buffer`](Self::rx_buffer).
     pub max_frame_bytes: usize,
     /// Longest frame before the gate is open, in bytes, header included.
     pub max_preflight_bytes: usize,
@@ -66,7 +66,7 @@ pub struct Config {
     pub frame_bytes_per_second: u32,
     /// A connection is stale when bytes have been waiting to be written, and none was, for this long.
     pub tx_timeout: Duration,
-    /// Where a frame that arrives in pieces is put together. The maximum is further limited by the frame bounds.
+    /// Where a frame that arrives in pieces is put together. The maximum limits every frame that is received.
     pub rx_buffer: BufferLimits,
     /// What has to be written. The maximum limits every frame that is sent.
     pub tx_queue: BufferLimits,
@@ -105,10 +105,10 @@ impl Config {
         ..Self::HOST
     };
 
-    /// When a frame that began at `now` and announces `payload_bytes` must have ended.
-    pub(crate) fn frame_deadline(&self, now: Instant, payload_bytes: u32) -> Instant {
+    /// How much longer than [`frame_timeout`](Self::frame_timeout) a frame may take that announces so many bytes.
+    pub(crate) fn frame_allowance(&self, payload_bytes: u32) -> Duration {
         let seconds = payload_bytes.checked_div(self.frame_bytes_per_second).unwrap_or(0);
-        now + self.frame_timeout + Duration::from_secs(seconds.into())
+        Duration::from_secs(seconds.into())
     }
 
     /// The bound on a frame before the gate is open.

@@ -46,6 +46,8 @@ pub enum ApiMisuse {
     NoSuchConnection,
     /// Our own URL has no peer id, or one longer than 64 bytes: every peer would refuse it.
     OwnUrlWithoutId,
+    /// Our own preflight is longer than a preflight may be here, and probably there.
+    PreflightTooLong,
 }
 
 /// A limit of ours has been reached. Nothing has changed.
@@ -100,6 +102,7 @@ impl fmt::Display for ApiMisuse {
             Self::WrongAnswer => "the open question asks for another kind of answer",
             Self::NoSuchConnection => "there is no such connection",
             Self::OwnUrlWithoutId => "our own URL has no peer id",
+            Self::PreflightTooLong => "our own preflight is too long",
         })
     }
 }

@@ -188,6 +188,10 @@ impl Cursor {
         self.taken == bytes.len() && self.ahead.is_nothing() && rx.deframer.deadline().is_none()
     }
 
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
     /// Ends the read of `shown` bytes.
     pub(crate) fn finish<S: Storage, C: Channel>(
         mut self,
@@ -200,6 +204,7 @@ impl Cursor {
         }
         let wants = match rx.gate.stage() {
             Stage::Closed(_) => Wants::Nothing,
+            Stage::Closing(_) => Wants::Again,
             _ if rx.gate.question().is_some() => Wants::Answer,
             _ => Wants::Bytes,
         };

@@ -148,7 +148,7 @@ impl<B: Buffer> Deframer<B> {
             taken = plain.len().min(HEADER_BYTES - buffered);
             self.append(&plain[..taken], HEADER_BYTES)?;
             check_type(bounds, self.buffer.as_slice())?;
-            self.deadline.get_or_insert_with(|| config.frame_deadline(now, 0));
+            self.deadline.get_or_insert(now + config.frame_timeout);
             if buffered + taken < HEADER_BYTES {
                 return Ok(Step::Partial);
             }
@@ -159,12 +159,13 @@ impl<B: Buffer> Deframer<B> {
                 self.buffer.clear();
                 self.skip = frame_bytes - HEADER_BYTES as u64;
                 let announced = u32::try_from(self.skip).unwrap_or(u32::MAX);
-                self.deadline = Some(config.frame_deadline(now, announced));
+                self.deadline = self.deadline.map(|deadline| deadline + config.frame_allowance(announced));
                 return Ok(Step::Oversize { frame_bytes, taken });
             }
         };
         if taken > 0 {
-            self.deadline = Some(config.frame_deadline(now, header.payload_bytes));
+            let allowance = config.frame_allowance(header.payload_bytes);
+            self.deadline = self.deadline.map(|deadline| deadline + allowance);
         }
         let missing = header.frame_bytes() - self.buffer.as_slice().len();
         let more = missing.min(plain.len() - taken);

@@ -39,6 +39,11 @@ impl<'r, 'i, S: Storage, C: Channel> Frames<'r, 'i, S, C> {
         self.rx.close(reason);
     }
 
+    /// Tells what the time is by now, if the driver has awaited something since the read began.
+    pub fn resume(&mut self, now: Instant) {
+        self.cursor.resume(now);
+    }
+
     /// Ends the read: how many bytes were taken off the front of those that were shown, and what the connection
     /// wants next. The latter says what to wait for if [`next`](Self::next) had nothing more to give; a cursor that is
     /// left earlier, or after [`close`](Self::close), has more to tell at the next read, without any wait.

@@ -97,6 +97,8 @@ pub enum Wants {
     Bytes,
     /// The answer to the open question, or the next timeout.
     Answer,
+    /// To be read again at once, with or without bytes: it was closed from inside, and has not said so yet.
+    Again,
     /// Nothing: it is closed.
     Nothing,
 }

@@ -13,7 +13,7 @@ use crate::peer::{Peer, PeerId};
 use crate::router::DropReason;
 use crate::storage::{Buffer, Owned, Storage};
 use crate::time::{Instant, earliest};
-use crate::wire::{Kind, Message, PeerUrl, PreflightPayload};
+use crate::wire::{HEADER_BYTES, Kind, Message, PeerUrl, PreflightPayload};
 
 /// The receive half of a connection: it takes the socket's bytes and gives [`Action`](super::Action)s.
 ///
@@ -149,16 +149,20 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     }
 
     fn new(now: Instant, config: &Config, opener: C::Opener, role: Role, peer: Option<Identity<S>>) -> Self {
+        let deframer = Deframer::<S::RxBuffer>::new(config);
+        let mut effective = *config;
+        // What cannot be put together is not taken whole either: every cut of the stream gives the same actions.
+        effective.max_frame_bytes = config.max_frame_bytes.min(deframer.buffer().limit());
         Self {
             opener,
-            deframer: Deframer::new(config),
+            deframer,
             remembered: Remembered::default(),
             gate: Gate::new(now, role, config.preflight_timeout),
             peer,
             latest: now,
             relax_at: None,
             counts: RxCounts::default(),
-            config: *config,
+            config: effective,
         }
     }
 
@@ -181,8 +185,9 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Answers the question that is open. What follows from it comes out of the next [`read`](Self::read).
     ///
     /// # Errors
-    /// [`ApiMisuse`] if `id` is not open or asks for another kind of answer, or if our own URL has no peer id. Nothing
-    /// has changed then.
+    /// [`ApiMisuse`] if `id` is not open (any more: an answer that comes too late closes the connection, as its deadline
+    /// would have), if it asks for another kind of answer, if our own URL has no peer id or if our preflight is longer
+    /// than [`Config::max_preflight_bytes`] allows. Nothing has changed then.
     pub fn answer(
         &mut self,
         now: Instant,
@@ -190,12 +195,23 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         id: QuestionId,
         answer: Answer<'_>,
     ) -> Result<(), ApiMisuse> {
+        self.latest = self.latest.max(now);
+        let now = self.latest;
         if self.gate.question() != Some(id) {
+            return Err(ApiMisuse::NoSuchQuestion);
+        }
+        if self.gate.deadline().is_some_and(|at| at <= now) {
+            self.handle_timeout(now);
             return Err(ApiMisuse::NoSuchQuestion);
         }
         let verdict = match (self.gate.stage(), answer) {
             (Stage::Gather, Answer::Preflight { own_url, data }) => {
                 let own_id = Identity::<S>::id_of(own_url).ok_or(ApiMisuse::OwnUrlWithoutId)?;
+                let payload = PreflightPayload { url: own_url, message: &[] }.encoded_len()
+                    + Message::preflight(data).encoded_len();
+                if HEADER_BYTES + payload > self.config.preflight_bound() {
+                    return Err(ApiMisuse::PreflightTooLong);
+                }
                 self.offer(now, tx, own_id, own_url, data)
             }
             (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. }) => {

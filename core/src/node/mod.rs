@@ -282,6 +282,8 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             .is_some_and(|(tx, outbox)| tx.pending() > 0 || outbox.is_some_and(|outbox| outbox.is_writable()))
     }
 
+    /// What writes on a connection: its transmit half, and the outbox of its peer if this is the open one.
+    #[allow(clippy::type_complexity)] // a pair
     fn writer(&mut self, connection: ConnectionId) -> Option<(&mut Tx<S, C>, Option<&mut Outbox<S>>)> {
         let carrier = carrier_of::<S, C>(&mut self.carriers, connection)?;
         let open = self.peers.state(connection) == Some(ConnectionState::Open);
@@ -367,10 +369,10 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         let probe = self.config.idle_probe.filter(|_| open).map(|probe| carrier.heard_at + probe);
         let deadline = earliest(earliest(carrier.rx.poll_timeout(), carrier.tx.poll_timeout()), probe);
         let key = connection.index() as u32;
-        if let Some(deadline) = deadline {
-            if self.timers.get(key).is_none_or(|armed| deadline < armed) {
-                self.timers.set(key, deadline);
-            }
+        if let Some(deadline) = deadline
+            && self.timers.get(key).is_none_or(|armed| deadline < armed)
+        {
+            self.timers.set(key, deadline);
         }
     }
 }

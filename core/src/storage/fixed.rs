@@ -21,8 +21,7 @@ pub trait FixedSizes: fmt::Debug + Sized + 'static {
     const BLOCKED_COUNTS: usize = 4;
     /// Rules of a block list.
     const BLOCK_RULES: usize = 4;
-    /// Bytes in which a connection puts a frame together, header included. A frame longer than that and than the
-    /// caller's own buffer is refused.
+    /// Bytes in which a connection puts a frame together, header included: the longest frame that it takes.
     const FRAME: usize = 1024;
     /// Bytes that a connection can queue to write. In a [`Node`](crate::node::Node) these are only its own frames,
     /// the longest of which is the preflight.
@@ -260,6 +259,10 @@ impl<const N: usize> Buffer for FixedBuffer<N> {
 
     fn clear(&mut self) {
         self.bytes.clear();
+    }
+
+    fn limit(&self) -> usize {
+        N.min(self.max_bytes)
     }
 
     fn capacity(&self) -> usize {

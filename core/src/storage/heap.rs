@@ -202,6 +202,10 @@ impl Buffer for HeapBuffer {
         self.bytes.clear();
     }
 
+    fn limit(&self) -> usize {
+        self.limits.max_bytes
+    }
+
     fn capacity(&self) -> usize {
         self.bytes.capacity()
     }

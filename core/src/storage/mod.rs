@@ -156,6 +156,9 @@ pub trait Buffer: core::fmt::Debug + Clone {
     /// Forgets the content and keeps the memory.
     fn clear(&mut self);
 
+    /// The most bytes that it can hold.
+    fn limit(&self) -> usize;
+
     /// Bytes of memory that it owns.
     fn capacity(&self) -> usize;
 

@@ -25,6 +25,7 @@ on_both_tiers!(
     the_first_reason_counts,
     answers_to_a_closed_connection_are_misuse,
     an_own_url_without_an_id_is_misuse,
+    an_own_preflight_that_every_peer_would_refuse_is_misuse,
     a_preflight_that_finds_no_room_closes_for_our_capacity,
     a_farewell_that_finds_no_room_is_left_out,
 );
@@ -197,6 +198,18 @@ fn an_own_url_without_an_id_is_misuse<S: Storage>() {
     }
     alice.reply = None;
     alice.run(at(0));
+    assert_eq!(alice.written(at(0)), wire(FROM_ALICE));
+}
+
+fn an_own_preflight_that_every_peer_would_refuse_is_misuse<S: Storage>() {
+    let config = Config { max_preflight_bytes: 43, ..config() };
+    let mut alice = Side::<S>::dial(at(0), &config);
+    alice.reply = Some((Stage::Gather, Reply::Never));
+    alice.run(at(0));
+    let (id, ..) = alice.question.unwrap();
+    let answer = |data| Answer::Preflight { own_url: peer_url(ALICE), data };
+    assert_eq!(alice.connection.answer(at(0), id, answer(b"hello!")), Err(ApiMisuse::PreflightTooLong));
+    assert_eq!(alice.connection.answer(at(0), id, answer(b"hello")), Ok(()));
     assert_eq!(alice.written(at(0)), wire(FROM_ALICE));
 }
 

@@ -19,6 +19,9 @@ on_both_tiers!(
     a_frame_may_take_longer_the_more_its_header_announces,
     a_frame_that_is_fast_enough_passes,
     a_header_that_does_not_end_closes,
+    the_time_of_a_header_is_part_of_its_frames,
+    an_answer_after_its_deadline_comes_too_late,
+    a_driver_that_awaited_something_says_what_the_time_is,
     a_frame_that_is_skipped_has_a_deadline_too,
     the_next_frame_has_a_deadline_of_its_own,
     a_whole_frame_is_not_late_because_its_reader_is,
@@ -325,6 +328,44 @@ fn a_clock_that_goes_backwards_closes_nothing<S: Storage>() {
     assert_eq!(bob.wants, Wants::Answer);
     // And every deadline is still there.
     assert_eq!(bob.tell(at(1_010_000), Input::Timeout), timeout(Timeout::Answer));
+}
+
+fn the_time_of_a_header_is_part_of_its_frames<S: Storage>() {
+    let mut bob = open_acceptor::<S>();
+    bob.receive(at(0), &[1]);
+    bob.receive(at(29_000), &wire("00000014 0802"));
+    assert_eq!(tick(&mut bob, 29_999), []);
+    assert_eq!(tick(&mut bob, 30_000), timeout(Timeout::Frame));
+}
+
+fn an_answer_after_its_deadline_comes_too_late<S: Storage>() {
+    for answer in [Answer::Accept, Answer::Refuse] {
+        let mut bob = Side::<S>::accept(at(0), &config());
+        bob.reply = Some((Stage::Validate, Reply::Never));
+        bob.receive(at(3000), &wire(FROM_ALICE));
+        let (id, ..) = bob.question.unwrap();
+        // Nobody has looked at the time since.
+        assert_eq!(bob.connection.answer(at(10_000), id, answer), Err(ApiMisuse::NoSuchQuestion));
+        assert_eq!(bob.receive(at(10_000), &[]), timeout(Timeout::Preflight));
+    }
+}
+
+fn a_driver_that_awaited_something_says_what_the_time_is<S: Storage>() {
+    for awaited in [false, true] {
+        let Side { connection, directory, .. } = open_acceptor::<S>();
+        let (mut rx, _) = connection.into_halves();
+        let mut bytes = [wire(RAIN), vec![1]].concat();
+        let mut frames = rx.read(at(0), &mut bytes);
+        assert!(matches!(frames.next(&directory), Some(Action::Notify { .. })));
+        if awaited {
+            // The handler took half a minute; the frame behind the message begins now.
+            frames.resume(at(31_000));
+        }
+        assert!(frames.next(&directory).is_none());
+        assert_eq!(frames.finish().1, Wants::Bytes);
+        rx.handle_timeout(at(31_000));
+        assert_eq!(rx.close_reason().is_none(), awaited);
+    }
 }
 
 fn deadlines_are_configurable<S: Storage>() {
