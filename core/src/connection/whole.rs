@@ -256,20 +256,26 @@ pub struct Actions<'c, 'i, S: Storage, C: Channel = Plain> {
 
 impl<S: Storage, C: Channel> Actions<'_, '_, S, C> {
     /// The next action; `None` when there is nothing more to do without another input or an answer.
+    #[inline]
     pub fn next<P: Policy>(&mut self, directory: &Directory<S, P>) -> Option<Action<'_>> {
-        self.next_with(directory).map(|(action, _)| action)
+        let action = self.frames.next(directory);
+        if let Some(Action::Closed { reason, .. }) = action {
+            self.tx.push_farewell(self.now, reason);
+        }
+        action
     }
 
     /// The next action together with the transmit half, to answer a message while it is looked at.
+    #[inline]
     pub fn next_with<P: Policy>(
         &mut self,
         directory: &Directory<S, P>,
     ) -> Option<(Action<'_>, &mut Tx<S, C>)> {
-        let action = self.frames.next(directory)?;
-        if let Action::Closed { reason, .. } = action {
+        let action = self.frames.next(directory);
+        if let Some(Action::Closed { reason, .. }) = action {
             self.tx.push_farewell(self.now, reason);
         }
-        Some((action, self.tx))
+        Some((action?, self.tx))
     }
 
     /// Closes the connection from inside; see [`Frames::close`].
