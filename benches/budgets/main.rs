@@ -11,6 +11,7 @@
 //! Instructions are exact for one binary and one compiler. The program runs itself again under valgrind to count them;
 //! the dumps stay in `target/callgrind`, for `callgrind_annotate`.
 
+mod nodes;
 mod paths;
 mod report;
 mod world;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<ExitCode, String> {
     let mut bench = Bench { filter: options.filter.clone(), done: Vec::new() };
     paths::all(&mut bench);
+    nodes::all(&mut bench);
     if bench.done.is_empty() {
         return Err(format!("no path has \"{}\" in its name", options.filter));
     }

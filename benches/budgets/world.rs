@@ -30,7 +30,7 @@ fn scrambled(number: u64) -> u64 {
     number ^ number >> 32
 }
 
-fn id(number: u64) -> [u8; 32] {
+pub(crate) fn id(number: u64) -> [u8; 32] {
     let mut id = [0; 32];
     for (part, chunk) in (1..).zip(id.chunks_exact_mut(8)) {
         chunk.copy_from_slice(&scrambled(number << 8 | part).to_le_bytes());

@@ -87,13 +87,7 @@ impl Cursor {
             return Some(self.lend_at_gate(next, rx, bytes));
         }
         if let Some(wire_bytes) = self.usual_frame(rx, bytes) {
-            let payload = self.taken + HEADER_BYTES..self.taken + wire_bytes;
-            self.taken = payload.end;
-            self.ahead.plain -= wire_bytes;
-            self.lent = Some((Place::Bytes, payload.clone()));
-            let payload = bytes.get(payload).unwrap_or_default();
-            let rx = Parts { peer: &rx.peer, gate: &mut rx.gate, counts: &mut rx.counts };
-            return Some(message(self.now, rx, payload, wire_bytes, directory));
+            return Some(self.lend_usual(wire_bytes, rx, bytes, directory));
         }
         if self.is_used_up(rx, bytes) {
             return None;
@@ -106,6 +100,36 @@ impl Cursor {
             }
             Err(reason) => Some(self.lend_at_gate(Next::Close(reason), rx, bytes)),
         }
+    }
+
+    /// The length of the next frame, if it is like most and nothing comes before it. What is not,
+    /// [`find`](Self::find) finds.
+    #[inline(always)]
+    pub(crate) fn find_usual<S: Storage, C: Channel>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &[u8],
+    ) -> Option<usize> {
+        self.release(rx);
+        if rx.gate.is_clear() { self.usual_frame(rx, bytes) } else { None }
+    }
+
+    /// Makes what [`find_usual`](Self::find_usual) found into an action.
+    #[inline(always)]
+    pub(crate) fn lend_usual<'a, S: Storage, C: Channel, P: Policy>(
+        &mut self,
+        wire_bytes: usize,
+        rx: &'a mut Rx<S, C>,
+        bytes: &'a [u8],
+        directory: &Directory<S, P>,
+    ) -> Action<'a> {
+        let payload = self.taken + HEADER_BYTES..self.taken + wire_bytes;
+        self.taken = payload.end;
+        self.ahead.plain -= wire_bytes;
+        self.lent = Some((Place::Bytes, payload.clone()));
+        let payload = bytes.get(payload).unwrap_or_default();
+        let rx = Parts { peer: &rx.peer, gate: &mut rx.gate, counts: &mut rx.counts };
+        message(self.now, rx, payload, wire_bytes, directory)
     }
 
     /// Finds out what the next action is, without lending anything.
