@@ -67,14 +67,14 @@ pub struct Host<S: Storage, C: Channel> {
     pub told: Vec<Told>,
     /// How its application answers.
     pub answers: Answers,
-    sockets: BTreeMap<ConnectionId, Socket>,
+    pub(crate) sockets: BTreeMap<ConnectionId, Socket>,
 }
 
 #[derive(Debug, Clone)]
-struct Socket {
-    link: usize,
-    side: usize,
-    unread: Vec<u8>,
+pub(crate) struct Socket {
+    pub(crate) link: usize,
+    pub(crate) side: usize,
+    pub(crate) unread: Vec<u8>,
 }
 
 /// A carrier between two nodes: side 0 dialled, side 1 accepted.
@@ -82,15 +82,17 @@ struct Socket {
 pub struct Link {
     /// The nodes at both ends.
     pub nodes: [usize; 2],
-    ends: [End; 2],
+    pub(crate) ends: [End; 2],
     /// What is on its way to each side.
-    pipes: [VecDeque<u8>; 2],
-    /// The dial was refused or given up.
-    refused: bool,
+    pub(crate) pipes: [VecDeque<u8>; 2],
+    /// The dial was refused or given up; on an established link: a side that is left is never told.
+    pub(crate) refused: bool,
+    /// The link is broken: nothing written from now on arrives. What is on its way may still do.
+    pub(crate) broken: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// The dial has not arrived here.
     Waiting(Option<ConnectionId>),
     /// This side has a socket.
@@ -116,6 +118,43 @@ pub enum Event {
     Cut(usize),
     /// Fault: the dial is refused.
     Refuse(usize),
+    /// Fault: the link breaks. Each side learns of it at a time of its own, and gets any part of what was on its way
+    /// before.
+    Break(usize),
+    /// That side learns that its link is broken; what was on its way to it is lost.
+    Notice(usize, usize),
+    /// Fault: the link breaks, what is on its way is lost, and nobody is ever told.
+    Vanish(usize),
+}
+
+/// What the other side sees of a connection that a node closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closing {
+    /// Everything that was written, and the end of the stream.
+    #[default]
+    Kept,
+    /// The end of the stream without the reason.
+    Silent,
+    /// The end of the stream; what was on its way is lost.
+    Reset,
+}
+
+/// Something that a network never does, to see whether a test notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mischief {
+    /// Nothing.
+    #[default]
+    None,
+    /// Messages are lost in the middle of a stream.
+    Drop,
+    /// Messages arrive twice.
+    Duplicate,
+    /// A message and what follows it change places.
+    Swap,
+    /// Nobody is told that the other side closed its end.
+    NoHangup,
+    /// What arrives at one node first are the bytes of a confirm.
+    EarlyConfirm,
 }
 
 /// Nodes and links.
@@ -125,6 +164,12 @@ pub struct World<S: Storage, C: Channel> {
     pub hosts: Vec<Host<S, C>>,
     /// The links, in the order in which they were dialled. Links that are over stay in their places.
     pub links: Vec<Link>,
+    /// What is seen of a connection that a node closes.
+    pub closing: Closing,
+    /// What this network does that none does.
+    pub mischief: Mischief,
+    /// Directions, from and to, in which no dial ever completes.
+    pub hanging: Vec<(usize, usize)>,
 }
 
 impl<S, C> World<S, C>
@@ -135,7 +180,13 @@ where
     /// Nodes with these ids, in a world without links.
     pub fn new(config: &NodeConfig, ids: &[&str]) -> Self {
         let hosts = ids.iter().zip(1..).map(|(id, number)| Host::new(config, id, number)).collect();
-        Self { hosts, links: Vec::new() }
+        Self {
+            hosts,
+            links: Vec::new(),
+            closing: Closing::default(),
+            mischief: Mischief::default(),
+            hanging: Vec::new(),
+        }
     }
 
     /// Sends a message from one node to another.
@@ -179,7 +230,9 @@ where
         let id = old.url.rsplit('/').next().expect("the id is the last segment").to_owned();
         let mut new = Host::new(config, &id, 77 + node as u64);
         new.now = old.now;
-        new.told = old.told.clone();
+        new.url.clone_from(&old.url);
+        new.told.clone_from(&old.told);
+        new.answers = old.answers;
         self.hosts[node] = new;
     }
 
@@ -187,22 +240,30 @@ where
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         for (number, link) in self.links.iter().enumerate() {
-            match link.ends {
-                [End::Waiting(_), End::Waiting(_)] if !link.refused => events.push(Event::Accept(number)),
-                [End::Waiting(_), _] if !link.refused => events.push(Event::Connect(number)),
-                _ => {}
+            if let (End::Waiting(_), false) = (link.ends[1], link.refused) {
+                events.push(Event::Accept(number));
+            }
+            if let (End::Waiting(_), false) = (link.ends[0], link.refused) {
+                events.push(Event::Connect(number));
             }
             for side in 0..2 {
                 if let End::Live(_) = link.ends[side] {
                     if !link.pipes[side].is_empty() {
                         events.push(Event::Deliver(number, side));
-                    } else if link.ends[1 - side] == End::Gone && !link.refused {
+                    }
+                    if link.broken && !link.refused {
+                        events.push(Event::Notice(number, side));
+                    } else if link.pipes[side].is_empty() && self.is_hung_up(link, side) {
                         events.push(Event::Hangup(number, side));
                     }
                 }
             }
         }
         events
+    }
+
+    fn is_hung_up(&self, link: &Link, side: usize) -> bool {
+        link.ends[1 - side] == End::Gone && !link.refused && self.mischief != Mischief::NoHangup
     }
 
     /// The deadlines that could come next.
@@ -230,9 +291,18 @@ where
             Event::Deliver(link, side) => {
                 let End::Live(connection) = self.links[link].ends[side] else { return false };
                 let node = self.links[link].nodes[side];
-                let frame = take_frame(&mut self.links[link].pipes[side]);
+                let pipe = &mut self.links[link].pipes[side];
+                let mut frame = take_frame(pipe);
                 if frame.is_empty() {
                     return false;
+                }
+                let is_message = frame[0] == 1 && frame.len() > 5;
+                match self.mischief {
+                    Mischief::Drop if is_message => frame.clear(),
+                    Mischief::Duplicate if is_message => frame = [&frame[..], &frame[..]].concat(),
+                    Mischief::Swap if is_message => frame = [take_frame(pipe), frame].concat(),
+                    Mischief::EarlyConfirm if frame[0] == 0 && side == 1 => frame.extend([1, 0, 0, 0, 0]),
+                    _ => {}
                 }
                 if let Some(socket) = self.hosts[node].sockets.get_mut(&connection) {
                     socket.unread.extend(frame);
@@ -258,6 +328,17 @@ where
                     self.links[link].ends[side] = End::Gone;
                     self.links[link].pipes[side].clear();
                 }
+            }
+            Event::Break(link) => self.links[link].broken = true,
+            Event::Notice(link, side) => {
+                let End::Live(connection) = self.links[link].ends[side] else { return false };
+                self.links[link].pipes[side].clear();
+                self.drive(self.links[link].nodes[side], Drive::Failed(connection));
+            }
+            Event::Vanish(link) => {
+                let link = &mut self.links[link];
+                (link.broken, link.refused) = (true, true);
+                link.pipes.iter_mut().for_each(VecDeque::clear);
             }
             Event::Refuse(link) => {
                 let End::Waiting(Some(connection)) = self.links[link].ends[0] else { return false };
@@ -308,12 +389,16 @@ where
                         let to = self.hosts.iter().position(|host| host.url == url);
                         let nodes = [node, to.unwrap_or(node)];
                         let ends = [End::Waiting(Some(connection)), End::Waiting(None)];
-                        let refused = to.is_none();
-                        self.links.push(Link { nodes, ends, pipes: Default::default(), refused });
+                        let hangs = to.is_some_and(|to| self.hanging.contains(&(node, to)));
+                        let refused = to.is_none() || hangs;
+                        let pipes = Default::default();
+                        self.links.push(Link { nodes, ends, pipes, refused, broken: false });
                     }
                     Effect::Answered(connection) => todo.push_back(Drive::Read(connection)),
                     Effect::Closed(connection) => {
-                        self.flush(node);
+                        if self.closing == Closing::Kept {
+                            self.flush(node);
+                        }
                         self.hosts[node].sockets.remove(&connection);
                         self.hosts[node].node.release(connection);
                         for link in &mut self.links {
@@ -324,6 +409,9 @@ where
                                 {
                                     link.ends[side] = End::Gone;
                                     link.pipes[side].clear();
+                                    if self.closing == Closing::Reset {
+                                        link.pipes[1 - side].clear();
+                                    }
                                 }
                             }
                         }
@@ -345,7 +433,7 @@ where
                     break;
                 }
                 let link = &mut self.links[socket.link];
-                if link.ends[1 - socket.side] != End::Gone {
+                if link.ends[1 - socket.side] != End::Gone && !link.broken {
                     link.pipes[1 - socket.side].extend(&out[..len]);
                 }
             }
