@@ -1,4 +1,4 @@
 //! Everything kitfox promises, tested through its public API.
 
-pub mod world;
 pub mod search;
+pub mod world;

@@ -5,15 +5,18 @@
 
 mod fingerprint;
 mod ledger;
+mod runs;
 
-use std::collections::HashSet;
+pub use runs::{Tiny, deep, quick};
+
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 use std::vec::Vec;
 
+use kitfox_core::Config;
 use kitfox_core::connection::Channel;
 use kitfox_core::node::{ConnectionState, NodeConfig, PeerLimits};
-use kitfox_core::Config;
 use kitfox_core::storage::Storage;
 
 use crate::world::{Closing, End, Event, Mischief, World};
@@ -76,7 +79,7 @@ pub enum Act {
 #[derive(Debug, Clone)]
 pub struct Run {
     /// What it is called.
-    pub name: &'static str,
+    pub name: String,
     /// Messages that each node sends, at any time.
     pub messages: [u8; 3],
     /// Messages that are sent and delivered before the search begins.
@@ -95,6 +98,8 @@ pub struct Run {
     pub closing: Closing,
     /// What the network does that none does.
     pub mischief: Mischief,
+    /// A plain channel, on which ids are only claimed.
+    pub plain: bool,
     /// Dials in all; beyond that the search does not go.
     pub dials: usize,
     /// States to look at before it gives up.
@@ -104,7 +109,7 @@ pub struct Run {
 impl Default for Run {
     fn default() -> Self {
         Self {
-            name: "",
+            name: String::new(),
             messages: [1, 1, 0],
             established: Vec::new(),
             hold: Duration::from_secs(1),
@@ -114,7 +119,8 @@ impl Default for Run {
             hanging: Vec::new(),
             closing: Closing::Kept,
             mischief: Mischief::None,
-            dials: 7,
+            plain: false,
+            dials: 12,
             max_states: 20_000_000,
         }
     }
@@ -164,9 +170,18 @@ struct State<T: Storage, C: Channel> {
     unsent: [u8; 3],
     faults: u8,
     ticks: u8,
+    /// The fingerprint of each node.
+    prints: [u128; 3],
 }
 
 impl Run {
+    /// Whether nothing may be lost and nobody may be called away (G4).
+    fn is_peaceful(&self) -> bool {
+        let somebody_connects =
+            self.hanging.len() < 2 && (self.hanging.is_empty() || self.messages[..2] != [0, 0]);
+        self.faults == 0 && somebody_connects && !matches!(self.timing, Timing::Async(_))
+    }
+
     /// The configuration of its nodes.
     pub fn config(&self) -> NodeConfig {
         let connection = match self.timing {
@@ -190,13 +205,12 @@ impl Run {
         T: Storage,
         C: Channel<Opener: Default, Sealer: Default>,
     {
-        let start = self.start::<T, C>();
-        let mut seen = Seen { states: 1, ..Seen::default() };
+        let mut start = self.start::<T, C>();
+        let mut seen = Seen::default();
         let mut print = Fingerprint::default();
-        let mut visited = HashSet::from([print.of(&start)]);
+        let mut visited = HashMap::from([(print.of(&mut start), 0u32)]);
         let mut came: Vec<(u32, Act)> = Vec::from([(0, Act::Send(0))]);
         let mut edges: Vec<(u32, u32)> = Vec::new();
-        let mut numbers = std::collections::HashMap::from([(print.of(&start), 0u32)]);
         let mut layer = Vec::from([(0u32, start)]);
         while !layer.is_empty() {
             let mut next = Vec::new();
@@ -220,15 +234,12 @@ impl Run {
                     if let Err(what) = after.ledger.absorb(&mut after.world, self) {
                         return Err(self.violation::<T, C>(what, &came, number, Some(act)));
                     }
-                    let hash = print.of(&after);
-                    if visited.insert(hash) {
-                        let new = came.len() as u32;
-                        numbers.insert(hash, new);
-                        edges.push((number, new));
+                    let new = came.len() as u32;
+                    let is = *visited.entry(print.of(&mut after)).or_insert(new);
+                    edges.push((number, is));
+                    if is == new {
                         came.push((number, act));
                         next.push((new, after));
-                    } else {
-                        edges.push((number, numbers[&hash]));
                     }
                 }
                 if came.len() > self.max_states {
@@ -266,7 +277,7 @@ impl Run {
             Timing::Timely => 0,
             Timing::Async(ticks) | Timing::Hold(ticks) => ticks,
         };
-        State { world, ledger, unsent: self.messages, faults: self.faults, ticks }
+        State { world, ledger, unsent: self.messages, faults: self.faults, ticks, prints: [0; 3] }
     }
 
     /// Everything that may happen next.
@@ -347,16 +358,16 @@ impl Run {
         T: Storage,
         C: Channel<Opener: Default, Sealer: Default>,
     {
-        let State { world, ledger, unsent, faults, ticks } = state;
+        let State { world, ledger, unsent, faults, ticks, .. } = state;
         match act {
             Act::World(event) => {
                 match event {
                     Event::Tick(node) if self.timing == Timing::Timely => {
                         let host = &world.hosts[node];
-                        let wait =
-                            host.node.poll_timeout().map_or(Duration::ZERO, |at| at.since(host.now));
+                        let wait = host.node.poll_timeout().map_or(Duration::ZERO, |at| at.since(host.now));
                         for host in &mut world.hosts {
                             host.now = host.now + wait;
+                            host.touched = true;
                         }
                     }
                     Event::Tick(_) => *ticks = ticks.saturating_sub(1),
@@ -382,6 +393,7 @@ impl Run {
             Act::Reject(node) => {
                 *faults -= 1;
                 world.hosts[node].answers.refuse_preflights += 1;
+                world.hosts[node].touched = true;
             }
         }
     }

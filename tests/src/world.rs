@@ -68,6 +68,8 @@ pub struct Host<S: Storage, C: Channel> {
     /// How its application answers.
     pub answers: Answers,
     pub(crate) sockets: BTreeMap<ConnectionId, Socket>,
+    /// Something has happened to it since this was last set to `false`.
+    pub(crate) touched: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -379,6 +381,7 @@ where
 
     /// Gives a node an input and carries out everything that follows from it.
     fn drive(&mut self, node: usize, first: Drive) {
+        self.hosts[node].touched = true;
         let mut todo = VecDeque::from([first]);
         while let Some(next) = todo.pop_front() {
             let mut effects = Vec::new();
@@ -472,6 +475,7 @@ where
             told: Vec::new(),
             answers: Answers::default(),
             sockets: BTreeMap::new(),
+            touched: true,
         }
     }
 

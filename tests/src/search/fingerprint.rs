@@ -23,53 +23,39 @@ pub(super) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(super) fn of<T: Storage, C: Channel>(&mut self, state: &State<T, C>) -> u128 {
-        self.canonical.clear();
-        let world = &state.world;
-        let mut links = Vec::new();
-        for (number, link) in world.links.iter().enumerate() {
-            if link.ends != [End::Gone, End::Gone] {
-                links.push(number);
+    pub(super) fn of<T: Storage, C: Channel>(&mut self, state: &mut State<T, C>) -> u128 {
+        for (host, print) in state.world.hosts.iter_mut().zip(&mut state.prints) {
+            if !std::mem::take(&mut host.touched) {
+                continue;
             }
-        }
-        for host in &world.hosts {
             self.text.clear();
-            write!(self.text, "{:?}", host.node).expect("strings take everything");
+            self.canonical.clear();
+            let _ = write!(self.text, "{:?}", host.node);
             self.canonicalise(host.now.as_micros());
             let _ = write!(self.canonical, "{:?}", host.answers);
             for (connection, socket) in &host.sockets {
-                let link = links.iter().position(|&number| number == socket.link);
-                let index = connection.index();
-                let _ = write!(self.canonical, "|{index} {link:?} {} {:?}", socket.side, socket.unread);
+                let _ = write!(self.canonical, "|{} {} {:?}", connection.index(), socket.side, socket.unread);
             }
+            *print = both(|hasher| hasher.write(self.canonical.as_bytes()));
         }
-        for &number in &links {
-            let link = &world.links[number];
-            let ends = link.ends.map(|end| match end {
-                End::Waiting(connection) => (0, connection.map(|connection| connection.index())),
-                End::Live(connection) => (1, Some(connection.index())),
-                End::Gone => (2, None),
-            });
-            let _ = write!(
-                self.canonical,
-                "|{:?} {ends:?} {:?} {} {}",
-                link.nodes, link.pipes, link.refused, link.broken
-            );
-        }
-        let (front, back) = (self.hash(state, DefaultHasher::new()), self.hash(state, Mixer(0xcbf2_9ce4_8422_2325)));
-        u128::from(front) << 64 | u128::from(back)
-    }
-
-    fn hash<T: Storage, C: Channel>(&self, state: &State<T, C>, mut hasher: impl Hasher) -> u64 {
-        hasher.write(self.canonical.as_bytes());
-        (state.unsent, state.faults, state.ticks).hash(&mut hasher);
-        state.ledger.hash(&mut hasher);
-        hasher.finish()
+        both(|mut hasher| {
+            let State { world, ledger, unsent, faults, ticks, prints } = &*state;
+            (prints, ledger, unsent, faults, ticks).hash(&mut hasher);
+            for link in world.links.iter().filter(|link| link.ends != [End::Gone, End::Gone]) {
+                let ends = link.ends.map(|end| match end {
+                    End::Waiting(connection) => (0, connection.map(|connection| connection.index())),
+                    End::Live(connection) => (1, Some(connection.index())),
+                    End::Gone => (2, None),
+                });
+                (link.nodes, ends, &link.pipes, link.refused, link.broken).hash(&mut hasher);
+            }
+        })
     }
 
     /// Appends `text` to `canonical`.
     fn canonicalise(&mut self, now: u64) {
-        const MARKS: [&str; 6] = ["Instant(", "heard_at: ", "next_order: ", "generation: ", " order: ", "config: "];
+        const MARKS: [&str; 6] =
+            ["Instant(", "heard_at: ", "next_order: ", "generation: ", " order: ", "config: "];
         // What is registered and counted never changes.
         let mut from = self.text.find(", peers: ").expect("nodes have peers");
         self.ranks.iter_mut().for_each(Vec::clear);
@@ -146,6 +132,14 @@ fn marks<'t>(
         }
         None
     })
+}
+
+/// What two different functions make of it.
+fn both(write: impl Fn(&mut dyn Hasher)) -> u128 {
+    let (mut first, mut second) = (DefaultHasher::new(), Mixer(0xcbf2_9ce4_8422_2325));
+    write(&mut first);
+    write(&mut second);
+    u128::from(first.finish()) << 64 | u128::from(second.finish())
 }
 
 /// A second opinion.

@@ -65,7 +65,11 @@ impl Ledger {
         let before = world.hosts[from].told.len();
         let to = if from == L { S } else { L };
         let id = world.send(from, to, &data).expect("outboxes have room");
-        debug_assert!(world.hosts[from].told[before..].iter().all(|told| !matches!(told, Told::NotSent(told, ..) if *told == id)));
+        debug_assert!(
+            world.hosts[from].told[before..]
+                .iter()
+                .all(|told| !matches!(told, Told::NotSent(told, ..) if *told == id))
+        );
         host.sent.push(Sent { data, id, life: host.life, fate: Fate::Accepted, delivered: false });
     }
 
@@ -103,7 +107,10 @@ impl Ledger {
             }
             let open = states().filter(|&state| state == ConnectionState::Open).count();
             if number != L && (open > 0) != self.hosts[number].up {
-                return Err(format!("{number} has {open} open and was told that is {}", self.hosts[number].up));
+                return Err(format!(
+                    "{number} has {open} open and was told that is {}",
+                    self.hosts[number].up
+                ));
             }
         }
         Ok(())
@@ -111,7 +118,7 @@ impl Ledger {
 
     fn tell(&mut self, number: usize, told: Told, run: &Run) -> Result<(), String> {
         // A stranger's own fortune is no concern.
-        let faultless = run.faults == 0 && run.hanging.is_empty() && number != STRANGER;
+        let faultless = run.is_peaceful() && number != STRANGER;
         let stranger = run.messages[STRANGER] > 0;
         match told {
             Told::Up(_) => {
@@ -224,6 +231,8 @@ impl Ledger {
             match link.ends {
                 [End::Live(_), End::Live(_)] if !dead(link) => live += 1,
                 [End::Gone, End::Gone] => {}
+                // A dial that never completed and was given up.
+                [End::Gone, End::Waiting(_)] if link.refused => {}
                 _ if untold && dead(link) => {}
                 ends => return Err(format!("a link is left: {ends:?}")),
             }
@@ -258,16 +267,17 @@ impl Ledger {
             }
             let on_dead_link = host.sockets.values().any(|socket| dead(&world.links[socket.link]));
             for sent in &self.hosts[number].sent {
-                let lost = !sent.delivered && sent.fate == Fate::Accepted && sent.life == self.hosts[number].life;
+                let lost =
+                    !sent.delivered && sent.fate == Fate::Accepted && sent.life == self.hosts[number].life;
                 if lost && !on_dead_link {
                     return Err(format!("{number}: lost in silence: {sent:?}"));
                 }
-                if run.faults == 0 && number != STRANGER && run.hanging.is_empty() && !sent.delivered {
+                if run.is_peaceful() && number != STRANGER && !sent.delivered {
                     return Err(format!("{number}: lost without a fault: {sent:?}"));
                 }
             }
         }
-        if run.faults == 0 && live == 0 && run.messages != [0; 3] && run.hanging.is_empty() {
+        if run.is_peaceful() && live == 0 && run.messages != [0; 3] {
             return Err("no connection without a fault".into());
         }
         Ok(())
