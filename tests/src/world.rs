@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use kitfox_core::connection::{Answer, Channel, CloseReason, Question, QuestionId, Wants};
 use kitfox_core::node::{
-    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, SendError,
+    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, Ops, SendError,
 };
 use kitfox_core::router::{BlockList, RegisterError};
 use kitfox_core::storage::Storage;
@@ -54,6 +54,9 @@ pub struct Answers {
     pub refuse_preflights: u32,
 }
 
+/// What an application does while it looks at what it is told.
+pub type OnTold<S> = fn(&Told, Option<ConnectionId>, &mut Ops<'_, S, BlockList<S>>);
+
 /// One node with its application and its sockets.
 #[derive(Debug, Clone)]
 pub struct Host<S: Storage, C: Channel> {
@@ -67,6 +70,12 @@ pub struct Host<S: Storage, C: Channel> {
     pub told: Vec<Told>,
     /// How its application answers.
     pub answers: Answers,
+    /// Bytes that its sockets take together before they are full.
+    pub room: usize,
+    /// Actions that its driver takes of one input before it does something else.
+    pub patience: usize,
+    /// What its application does with everything that it is told.
+    pub on_told: Option<OnTold<S>>,
     pub(crate) sockets: BTreeMap<ConnectionId, Socket>,
     /// Something has happened to it since this was last set to `false`.
     pub(crate) touched: bool,
@@ -234,8 +243,14 @@ where
         new.now = old.now;
         new.url.clone_from(&old.url);
         new.told.clone_from(&old.told);
-        new.answers = old.answers;
+        (new.answers, new.room, new.patience) = (old.answers, old.room, old.patience);
+        new.on_told = old.on_told;
         self.hosts[node] = new;
+    }
+
+    /// A node's driver looks whether there is something to do or to write: its sockets have room again, say.
+    pub fn wake(&mut self, node: usize) {
+        self.drive(node, Drive::Wake);
     }
 
     /// Everything that could happen next but faults, in a fixed order.
@@ -398,6 +413,7 @@ where
                         self.links.push(Link { nodes, ends, pipes, refused, broken: false });
                     }
                     Effect::Answered(connection) => todo.push_back(Drive::Read(connection)),
+                    Effect::Again(reads) => todo.push_back(reads.map_or(Drive::Wake, Drive::Read)),
                     Effect::Closed(connection) => {
                         if self.closing == Closing::Kept {
                             self.flush(node);
@@ -431,10 +447,12 @@ where
         let mut out = [0; 4096];
         for (&connection, socket) in &host.sockets {
             loop {
-                let len = host.node.transmit(host.now, connection, &mut out);
+                let room = host.room.min(out.len());
+                let len = host.node.transmit(host.now, connection, &mut out[..room]);
                 if len == 0 {
                     break;
                 }
+                host.room -= if host.room == usize::MAX { 0 } else { len };
                 let link = &mut self.links[socket.link];
                 if link.ends[1 - socket.side] != End::Gone && !link.broken {
                     link.pipes[1 - socket.side].extend(&out[..len]);
@@ -456,6 +474,8 @@ enum Effect {
     Dial(ConnectionId, String),
     Answered(ConnectionId),
     Closed(ConnectionId),
+    /// The driver has stopped before there was nothing left to do.
+    Again(Option<ConnectionId>),
 }
 
 impl<S, C> Host<S, C>
@@ -474,6 +494,9 @@ where
             now: Instant::ZERO,
             told: Vec::new(),
             answers: Answers::default(),
+            room: usize::MAX,
+            patience: usize::MAX,
+            on_told: None,
             sockets: BTreeMap::new(),
             touched: true,
         }
@@ -496,37 +519,53 @@ where
             Drive::Wake => Input::Wake,
         };
         let mut asked: Vec<(ConnectionId, QuestionId, Asked)> = Vec::new();
+        let mut left = self.patience;
         let mut actions = self.node.handle(self.now, input);
-        while let Some((action, ops)) = actions.next_with() {
+        while left > 0 {
+            let Some((action, mut ops)) = actions.next_with() else { break };
+            left -= 1;
             let url = |peer| ops.peer(peer).map(|peer| peer.url.to_owned()).unwrap_or_default();
-            match action {
-                Action::Dial { connection, peer } => effects.push(Effect::Dial(connection, url(peer))),
-                Action::Ask { connection, id, question } => asked.push((connection, id, Asked::of(question))),
-                Action::PeerUp { peer, .. } => self.told.push(Told::Up(url(peer))),
-                Action::PeerDown { peer, unknown, cause, .. } => {
-                    self.told.push(Told::Down(url(peer), unknown, cause));
+            let mut on = None;
+            let told = match action {
+                Action::Dial { connection, peer } => {
+                    effects.push(Effect::Dial(connection, url(peer)));
+                    continue;
                 }
-                Action::Unresponsive { peer } => self.told.push(Told::Unresponsive(url(peer))),
+                Action::Ask { connection, id, question } => {
+                    asked.push((connection, id, Asked::of(question)));
+                    continue;
+                }
+                Action::PeerUp { peer, .. } => Told::Up(url(peer)),
+                Action::PeerDown { peer, unknown, cause, .. } => Told::Down(url(peer), unknown, cause),
+                Action::Unresponsive { peer } => Told::Unresponsive(url(peer)),
                 Action::NotSent { message, cause } => {
                     let data = ops.given_up().map(|message| message.data.to_vec()).unwrap_or_default();
-                    self.told.push(Told::NotSent(message, cause, data));
+                    Told::NotSent(message, cause, data)
                 }
                 Action::Notify { connection, data, .. } => {
+                    on = Some(connection);
                     let peer = ops.peer_of(connection).map(url).unwrap_or_default();
-                    self.told.push(Told::Message(peer, data.to_vec()));
+                    Told::Message(peer, data.to_vec())
                 }
                 Action::Closed { connection, reason, .. } => {
-                    self.told.push(Told::Rejected(reason));
                     effects.push(Effect::Closed(connection));
+                    Told::Rejected(reason)
                 }
-                _ => {}
+                _ => continue,
+            };
+            if let Some(on_told) = self.on_told {
+                on_told(&told, on, &mut ops);
             }
+            self.told.push(told);
+        }
+        if left == 0 {
+            effects.push(Effect::Again(reads));
         }
         let (taken, wants) = actions.finish();
         if let (Some(connection), Some(socket)) = (reads, reads.and_then(|id| self.sockets.get_mut(&id))) {
             socket.unread = unread.split_off(taken);
             assert!(
-                socket.unread.is_empty() || wants != Wants::Bytes || taken > 0,
+                socket.unread.is_empty() || wants != Wants::Bytes || taken > 0 || left == 0,
                 "{connection:?} is stuck"
             );
         }
