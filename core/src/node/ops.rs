@@ -178,11 +178,13 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         true
     }
 
-    /// Closes a connection because a handler refuses what came on it. Nothing more of it is delivered.
-    pub fn refuse(&mut self, connection: ConnectionId) {
+    /// Closes a connection because a handler refuses what came on it. Nothing more of it is delivered. Returns `false`,
+    /// and does nothing, if so many connections were refused in one delivery that no more can be done at once.
+    pub fn refuse(&mut self, connection: ConnectionId) -> bool {
         let up = self.peers.peer_of(connection);
         let outbox = up.and_then(|peer| outbox_of::<S>(self.outboxes, peer));
         let waiting = outbox.is_some_and(|outbox| outbox.has_unwritten());
         self.peers.refuse(self.now, connection, CloseReason::Refused(Refusal::Handler), waiting);
+        true
     }
 }
