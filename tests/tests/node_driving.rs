@@ -204,11 +204,7 @@ fn bytes_that_nobody_takes_end_the_connection<T: Storage>() {
     let stale = CloseReason::Timeout(Timeout::Write);
     assert_eq!(
         world.hosts[S].told,
-        [
-            Told::Rejected(stale),
-            down(URL_L, Some((0, 1)), DownCause::Ended(stale)),
-            unresponsive(URL_L),
-        ]
+        [Told::Rejected(stale), down(URL_L, Some((0, 1)), DownCause::Ended(stale)), unresponsive(URL_L),]
     );
 }
 
@@ -370,20 +366,27 @@ fn many_things_done_from_inside_are_refused_before_steps_overflow<T: Storage>() 
     let mut world = established::<T>(&config());
     let now = world.hosts[L].now;
     let mut ops = world.hosts[L].node.ops(now);
-    let mut done = 0;
+    let mut refused = [0; 3];
     for round in 0..200 {
-        let id = format!("ws://10.1.1.1:80/p{}", round % 2);
-        done += usize::from(ops.notify(url(&id), SPACE, b"hi").is_ok());
-        if let Some(peer) = ops.peers().peers().last() {
-            done += usize::from(ops.disconnect(peer, b""));
+        let id = format!("ws://10.1.1.1:80/p{round}");
+        refused[0] += usize::from(ops.notify(url(&id), SPACE, b"hi").is_err());
+        let peers: Vec<_> = ops.peers().peers().collect();
+        for &peer in &peers {
+            refused[1] += usize::from(ops.notify_peer(peer, SPACE, b"hi").is_err());
         }
         let connections: Vec<_> = ops.peers().connections().collect();
         for (connection, _) in connections {
-            done += usize::from(ops.refuse(connection));
+            refused[2] += usize::from(!ops.refuse(connection));
+        }
+        if let Some(&peer) = peers.last() {
+            ops.disconnect(peer, b"");
         }
     }
-    assert!(done < 60, "{done}");
+    assert!(refused.iter().all(|&refused| refused > 0), "{refused:?}");
     world.wake(L);
+    // What was accepted has its fate, and what is left is what waits for a backoff.
+    let peers = world.hosts[L].node.peers();
+    assert!(peers.connections().all(|(_, state)| state == ConnectionState::Dialing));
 }
 
 fn a_peer_that_leaves_and_is_sent_to_at_once_stays<T: Storage>() {

@@ -109,6 +109,9 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             Planned::Own(action) => action,
             Planned::Down { peer, connection, cause } => {
                 let unknown = outbox_of::<S>(outboxes, peer).and_then(|outbox| outbox.end());
+                if let Some(carrier) = carrier_of::<S, C>(carriers, connection) {
+                    carrier.up = None;
+                }
                 let said_here = self.current.as_ref().filter(|(current, _)| *current == connection);
                 let message = match (said_here, carrier_of::<S, C>(carriers, connection)) {
                     (Some((_, cursor)), Some(carrier)) => cursor.last_words(&carrier.rx, self.bytes),

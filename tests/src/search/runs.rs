@@ -60,7 +60,7 @@ pub fn quick() -> Vec<Run> {
         },
         Run { messages: [2, 2, 0], closing: Closing::Silent, ..run("A8 no fault, no reasons") },
         Run { messages: [2, 2, 0], closing: Closing::Reset, ..run("A9 no fault, resets") },
-        Run { timing: Timing::Async(3), ..run("A10 no fault, any deadline any time") },
+        Run { timing: Timing::Async(1), ..run("A10 no fault, any deadline any time") },
         Run { plain: true, messages: [2, 2, 0], ..run("F0 plain, no fault") },
         Run {
             plain: true,
@@ -87,8 +87,8 @@ pub fn quick() -> Vec<Run> {
 pub fn deep() -> Vec<Run> {
     let zero = Duration::ZERO;
     let mut runs = Vec::from([
-        Run { messages: [2, 2, 0], timing: Timing::Hold(8), ..run("A3 no fault, hold any time") },
-        Run { messages: [2, 2, 0], timing: Timing::Async(3), ..run("A10 no fault, any deadline any time") },
+        Run { messages: [2, 2, 0], hold: zero, timing: Timing::Hold(8), ..run("A3 no fault, hold any time") },
+        Run { timing: Timing::Async(3), ..run("A10 no fault, any deadline any time") },
         Run { messages: [1, 1, 1], plain: true, ..run("F4 plain, a stranger at any time") },
     ]);
     for fault in ANY {
