@@ -96,12 +96,68 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     #[inline]
     #[allow(clippy::should_implement_trait)] // it lends: no iterator
     pub fn next(&mut self) -> Option<Action<'_>> {
-        self.next_with().map(|(action, _)| action)
+        match self.find_usual() {
+            Some(wire_bytes) => {
+                let (connection, cursor) = self.current.as_mut()?;
+                let Node { directory, counts, peers, outboxes, carriers, .. } = &mut *self.node;
+                let carrier = carrier_of::<S, C>(carriers, *connection)?;
+                let lent = cursor.lend_usual(wire_bytes, &mut carrier.rx, self.bytes, directory);
+                if let Lent::Dropped { .. } | Lent::Closed { .. } = lent {
+                    let outbox = carrier.up.and_then(|up| outbox_of::<S>(outboxes, up));
+                    take_note(self.now, *connection, lent, &mut carrier.tx, outbox, peers, counts);
+                }
+                Some(of_connection(*connection, lent))
+            }
+            None => self.unusual().map(|(action, _)| action),
+        }
     }
 
     /// The next action, together with what can be done to the node while it is looked at.
     #[inline]
     pub fn next_with(&mut self) -> Option<(Action<'_>, Ops<'_, S, P>)> {
+        match self.find_usual() {
+            Some(wire_bytes) => {
+                let (connection, cursor) = self.current.as_mut()?;
+                let Node { directory, counts, peers, outboxes, carriers, config, parting, .. } =
+                    &mut *self.node;
+                let carrier = carrier_of::<S, C>(carriers, *connection)?;
+                let lent = cursor.lend_usual(wire_bytes, &mut carrier.rx, self.bytes, directory);
+                if let Lent::Dropped { .. } | Lent::Closed { .. } = lent {
+                    let outbox = carrier.up.and_then(|up| outbox_of::<S>(outboxes, up));
+                    take_note(self.now, *connection, lent, &mut carrier.tx, outbox, peers, counts);
+                }
+                let ops = Ops {
+                    directory,
+                    counts,
+                    peers,
+                    outboxes,
+                    parting,
+                    given_up: None,
+                    config,
+                    now: self.now,
+                };
+                Some((of_connection(*connection, lent), ops))
+            }
+            None => self.unusual(),
+        }
+    }
+
+    /// The length of the next frame of the connection whose bytes are shown, if it is like most and there is nothing
+    /// else to do first.
+    #[inline(always)]
+    fn find_usual(&mut self) -> Option<usize> {
+        let node = &mut *self.node;
+        let (connection, cursor) = self.current.as_mut()?;
+        if node.giving_up.is_some() || node.pump.is_some() || node.peers.has_steps() {
+            return None;
+        }
+        let carrier = carrier_of::<S, C>(&mut node.carriers, *connection)?;
+        cursor.find_usual(&mut carrier.rx, self.bytes)
+    }
+
+    /// The next action, whatever it is.
+    #[inline(never)]
+    fn unusual(&mut self) -> Option<(Action<'_>, Ops<'_, S, P>)> {
         let planned = self.plan()?;
         let Node { directory, counts, peers, outboxes, carriers, config, parting, giving_up, .. } =
             &mut *self.node;
@@ -125,14 +181,14 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 let Carrier { rx, tx, up, .. } = carrier_of::<S, C>(carriers, *connection)?;
                 let lent = cursor.lend(next, rx, self.bytes, directory);
                 let outbox = up.and_then(|up| outbox_of::<S>(outboxes, up));
-                take_note(now, *connection, &lent, tx, outbox, peers, counts);
+                take_note(now, *connection, lent, tx, outbox, peers, counts);
                 of_connection(*connection, lent)
             }
             Planned::Other(connection, mut cursor, next) => {
                 let Carrier { rx, tx, up, .. } = carrier_of::<S, C>(carriers, connection)?;
                 let lent = cursor.lend(next, rx, &[], directory);
                 let outbox = up.and_then(|up| outbox_of::<S>(outboxes, up));
-                take_note(now, connection, &lent, tx, outbox, peers, counts);
+                take_note(now, connection, lent, tx, outbox, peers, counts);
                 of_connection(connection, lent)
             }
         };
@@ -390,17 +446,17 @@ fn look_at_gate<S: Storage, C: Channel>(
 }
 
 /// What follows for the node from something that is told of a connection.
-#[inline]
+#[inline(never)]
 fn take_note<S: Storage, C: Channel>(
     now: Instant,
     connection: ConnectionId,
-    lent: &Lent<'_>,
+    lent: Lent<'_>,
     tx: &mut Tx<S, C>,
     mut outbox: Option<&mut Outbox<S>>,
     peers: &mut PeerTable<S>,
     counts: &mut BlockedCounts<S>,
 ) {
-    match *lent {
+    match lent {
         Lent::Dropped { reason: DropReason::Blocked, space, .. } => {
             let peer = peers.peer_of(connection).and_then(|peer| peers.url(peer));
             counts.incoming(peer.unwrap_or_default(), space);
@@ -418,7 +474,7 @@ fn take_note<S: Storage, C: Channel>(
 }
 
 /// An action of a connection as one of its node.
-#[inline]
+#[inline(always)]
 fn of_connection(connection: ConnectionId, lent: Lent<'_>) -> Action<'_> {
     match lent {
         Lent::Module { to, space, module, data, wire_bytes } => {

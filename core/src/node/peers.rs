@@ -302,6 +302,12 @@ impl<S: Storage> PeerTable<S> {
         }
     }
 
+    /// Whether there is a step to take.
+    #[inline]
+    pub fn has_steps(&self) -> bool {
+        !self.steps.is_empty()
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. A peek.
     pub fn poll_timeout(&self) -> Option<Instant> {
         crate::time::earliest(self.connection_timers.next_at(), self.peer_timers.next_at())
