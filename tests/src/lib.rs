@@ -1,4 +1,6 @@
 //! Everything kitfox promises, tested through its public API.
 
+extern crate alloc;
+
 pub mod search;
 pub mod world;

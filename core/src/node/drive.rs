@@ -94,6 +94,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
 
     /// The next action; `None` when there is nothing more to do without another input or an answer.
     #[inline]
+    #[allow(clippy::should_implement_trait)] // what is lent ends with the next call
     pub fn next(&mut self) -> Option<Action<'_>> {
         self.next_with().map(|(action, _)| action)
     }
@@ -238,10 +239,8 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         if !carrier.tx.handle_timeout(self.now) {
             carrier.rx.close(CloseReason::Timeout(Timeout::Write));
         }
-        if let Some(up) = carrier.up {
-            if let Some(outbox) = outbox_of::<S>(&mut node.outboxes, up) {
-                outbox.relax();
-            }
+        if let Some(outbox) = carrier.up.and_then(|up| outbox_of::<S>(&mut node.outboxes, up)) {
+            outbox.relax();
         }
         let silent = probe.is_some_and(|probe| carrier.heard_at + probe <= self.now);
         if silent && carrier.rx.is_open() {

@@ -203,6 +203,6 @@ impl<S: Storage> Outbox<S> {
         self.queue.peek(&mut pieces);
         let header = FrameHeader::decode(pieces[0], usize::MAX);
         debug_assert!(header.is_ok(), "a header is queued in one piece");
-        header.map_or(self.queue.len(), FrameHeader::frame_bytes)
+        header.map_or_else(|_| self.queue.len(), FrameHeader::frame_bytes)
     }
 }
