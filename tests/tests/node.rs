@@ -263,7 +263,7 @@ fn a_rejected_preflight_is_tried_again<T: Storage>() {
     world.send(S, L, b"hello").unwrap();
     settle(&mut world);
     let refused = Told::Rejected(CloseReason::Disconnected);
-    assert_eq!(world.hosts[S].told, std::slice::from_ref(&refused));
+    assert_eq!(world.hosts[S].told, core::slice::from_ref(&refused));
     go(&mut world, &[Tick(S)]);
     settle(&mut world);
     assert_eq!(world.hosts[S].told, [refused, up(URL_L)]);

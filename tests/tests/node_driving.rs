@@ -2,7 +2,7 @@
 
 mod tiers;
 
-use std::time::Duration;
+use core::time::Duration;
 
 use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
 use kitfox_core::node::{

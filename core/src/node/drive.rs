@@ -94,7 +94,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
 
     /// The next action; `None` when there is nothing more to do without another input or an answer.
     #[inline]
-    #[allow(clippy::should_implement_trait)] // it lends: no iterator
+    #[allow(clippy::should_implement_trait)] // what is lent ends with the next call
     pub fn next(&mut self) -> Option<Action<'_>> {
         match self.find_usual() {
             Some(wire_bytes) => {
@@ -438,6 +438,9 @@ fn look_at_gate<S: Storage, C: Channel>(
         Next::Opened => {
             if carrier.rx.role() == Role::Acceptor && !peers.confirmed(now, connection) {
                 carrier.rx.close(CloseReason::Superseded);
+            }
+            if let Some(peer) = carrier.rx.peer() {
+                peers.readdress(connection, peer.url);
             }
             Look::Done
         }

@@ -1,8 +1,8 @@
 //! When two states count as one.
 
-use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::vec::Vec;
+use core::fmt::Write as _;
+use core::hash::{Hash, Hasher};
+use std::hash::DefaultHasher;
 
 use kitfox_core::connection::Channel;
 use kitfox_core::storage::Storage;
@@ -25,7 +25,7 @@ pub(super) struct Fingerprint {
 impl Fingerprint {
     pub(super) fn of<T: Storage, C: Channel>(&mut self, state: &mut State<T, C>) -> u128 {
         for (host, print) in state.world.hosts.iter_mut().zip(&mut state.prints) {
-            if !std::mem::take(&mut host.touched) {
+            if !core::mem::take(&mut host.touched) {
                 continue;
             }
             self.text.clear();
@@ -107,10 +107,10 @@ impl Fingerprint {
 fn marks<'t>(
     text: &'t str,
     marks: &'t [&'t str],
-) -> impl Iterator<Item = (usize, u64, std::ops::Range<usize>)> + 't {
+) -> impl Iterator<Item = (usize, u64, core::ops::Range<usize>)> + 't {
     let bytes = text.as_bytes();
     let mut at = 0;
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         while at < bytes.len() {
             let here = at;
             at += 1;

@@ -1,7 +1,6 @@
 //! The runs: those of the specification's table, as far as they fit the time.
 
-use std::time::Duration;
-use std::vec::Vec;
+use core::time::Duration;
 
 use super::{Fault, L, Run, S, Seen, Timing, Violation};
 use crate::world::{Closing, Trusting};
