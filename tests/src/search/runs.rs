@@ -50,6 +50,11 @@ pub fn quick() -> Vec<Run> {
         Run { timing: Timing::Hold, ..run("A3 no fault, hold any time") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(S, L)]), ..run("A4 S cannot dial L") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(L, S)]), ..run("A5 L cannot dial S") },
+        Run {
+            hanging: Vec::from([(L, S)]),
+            timing: Timing::Hold,
+            ..run("A5b L cannot dial S, T_hold must do")
+        },
         Run { messages: [2, 2, 0], hanging: Vec::from([(S, L), (L, S)]), ..run("A6 nobody can dial") },
         Run {
             messages: [2, 2, 0],
@@ -69,7 +74,9 @@ pub fn quick() -> Vec<Run> {
         },
     ]);
     for fault in ANY {
-        runs.push(Run { faults: 1, kinds: Vec::from([fault]), ..run(&format!("B one {fault:?}")) });
+        // A node that crashes in silence has something to say afterwards.
+        let messages = if fault == Fault::SilentCrash { [2, 1, 0] } else { [1, 1, 0] };
+        runs.push(Run { messages, faults: 1, kinds: Vec::from([fault]), ..run(&format!("B one {fault:?}")) });
         runs.push(Run {
             faults: 1,
             kinds: Vec::from([fault]),
