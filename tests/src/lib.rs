@@ -7,3 +7,8 @@ pub mod pair;
 pub mod script;
 pub mod search;
 pub mod world;
+
+/// The example of the README, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

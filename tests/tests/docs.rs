@@ -88,3 +88,21 @@ fn every_file_that_a_document_links_to_exists() {
         }
     }
 }
+
+#[test]
+fn every_figure_in_the_readme_is_the_committed_one() {
+    let figures = document("benches/figures.txt");
+    let committed = |path: &str| {
+        let row = figures.lines().find(|line| line.split_whitespace().next() == Some(path));
+        row.unwrap_or_else(|| panic!("no figure for {path}")).split_whitespace().nth(1).unwrap().to_owned()
+    };
+    let readme = document("README.md");
+    let rows: Vec<_> =
+        readme.lines().skip_while(|line| !line.ends_with("| instructions |")).skip(2).collect();
+    let rows: Vec<_> = rows.into_iter().take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 5);
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(committed(cells[1].trim_matches('`')), cells[2].replace(',', ""), "{row}");
+    }
+}
