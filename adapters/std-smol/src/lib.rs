@@ -18,7 +18,7 @@
 //!     Ok(())
 //! })?;
 //!
-//! alice.connect(&url).await?;
+//! // Nobody has to connect: the message waits until bob is reached and both have accepted each other.
 //! alice.notify(&url, b"garden", b"it rains")?;
 //! assert_eq!(hears.recv()?.1, b"it rains");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -40,28 +40,36 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)]
 
 mod addr;
+mod book;
 mod builder;
 mod connection;
+mod dial;
 mod error;
+mod events;
 mod handler;
 mod link;
 mod listener;
+mod mailbox;
 mod node;
 #[cfg(feature = "pool")]
 mod pool;
 mod registry;
+mod send;
+mod space;
 mod stats;
-mod table;
 mod time;
 
 pub use builder::{BoxFuture, BuildError, Builder, Limits};
 pub use error::{BlockError, ConnectError, ListenError, NotConnected, SendError, Unsent};
-pub use handler::{Down, Handler, ModuleHandler, NoHandler, Peer, Refused, SpaceHandler};
+pub use handler::{Closing, Down, Handler, ModuleHandler, NoHandler, Peer, Refused, Returned, SpaceHandler};
 pub use node::{Node, WeakNode};
+pub use send::PeerHandle;
+pub use space::{Incoming, MessageStream, Module, Space, WeakSpace};
 pub use stats::{BlockedStats, ConnectionStats, Direction, Stats, Totals};
 
 pub use bytes::Bytes;
 pub use kitfox_core as core;
-pub use kitfox_core::connection::{CloseReason, Refusal, Timeout};
+pub use kitfox_core::connection::{CloseReason, NotDialable, Refusal, Timeout};
+pub use kitfox_core::node::{DownCause, MessageId, NotSentCause, Numbers, PeerKey, PeerLimits, PendingPolicy};
 pub use kitfox_core::router::{RegisterError, SendRefused};
-pub use kitfox_core::{Config, PeerId, RouterLimits};
+pub use kitfox_core::{CapacityError, Config, PeerId, RouterLimits};
