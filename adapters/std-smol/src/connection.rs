@@ -38,7 +38,17 @@ const READ_MAX: usize = 64 << 10;
 /// Starts the tasks of a connection.
 pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap>) {
     let (buffer, alarm, guard) = (ReadBuffer::default(), Alarm::new(), shared.connection_task());
-    let reader = Reader { shared: shared.clone(), link, rx, peer: None, buffer, alarm, memory: 0, over: false, _guard: guard };
+    let reader = Reader {
+        shared: shared.clone(),
+        link,
+        rx,
+        peer: None,
+        buffer,
+        alarm,
+        memory: 0,
+        over: false,
+        _guard: guard,
+    };
     let writer = write(shared.task(), reader.link.clone());
     shared.spawn(reader.run());
     shared.spawn(writer);
@@ -368,7 +378,10 @@ impl Reader {
 
     /// The connection has ended: everybody is told.
     async fn closed(&mut self, closing: Closing) {
+        // The memory is free at once, not only when the socket is closed.
         self.buffer = ReadBuffer::default();
+        self.rx = Rx::accept(self.shared.clock.now(), &self.shared.config, Plain::default());
+        self.weigh();
         end(&self.shared, &self.link, &closing);
         self.link.finish(closing.reason);
         if self.peer.is_none() {

@@ -79,7 +79,9 @@ impl Shared {
                 let returned = Returned {
                     url,
                     space: encoded.slice_ref(message.space.unwrap_or_default()),
-                    module: message.module.map(|module| String::from_utf8_lossy(module.as_bytes()).into_owned()),
+                    module: message
+                        .module
+                        .map(|module| String::from_utf8_lossy(module.as_bytes()).into_owned()),
                     data: encoded.slice_ref(message.data),
                 };
                 self.budget.give_back(encoded.len());

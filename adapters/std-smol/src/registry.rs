@@ -138,11 +138,7 @@ impl Registry {
         state.current.rules.permit_send(peer, space)
     }
 
-    pub(crate) fn register_space(
-        &self,
-        id: &[u8],
-        handler: SpaceTarget,
-    ) -> Result<(), RegisterError> {
+    pub(crate) fn register_space(&self, id: &[u8], handler: SpaceTarget) -> Result<(), RegisterError> {
         self.change(|snapshot| {
             let key = snapshot.rules.register_space(id)?;
             put(&mut snapshot.spaces, key.index(), handler);

@@ -102,12 +102,7 @@ fn push(
 }
 
 /// Puts a message into an outbox, if the budget allows.
-fn push_into(
-    shared: &Shared,
-    inner: &mut Inner,
-    len: usize,
-    push: &mut Push<'_>,
-) -> Result<u64, SendError> {
+fn push_into(shared: &Shared, inner: &mut Inner, len: usize, push: &mut Push<'_>) -> Result<u64, SendError> {
     use std::sync::atomic::Ordering::Relaxed;
     if !shared.budget.take(len) {
         return Err(SendError::Backpressure);

@@ -12,7 +12,8 @@ use futures_lite::future;
 use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, UrlRules};
 use kitfox_smol::{
-    BoxFuture, Builder, CloseReason, Down, Handler, Limits, MessageId, Node, NotSentCause, Peer, PeerLimits, Refused, Returned,
+    BoxFuture, Builder, CloseReason, Down, Handler, Limits, MessageId, Node, NotSentCause, Peer, PeerLimits,
+    Refused, Returned,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -97,7 +98,10 @@ impl Party {
         Self::with(|builder| builder, |_| {}).await
     }
 
-    pub(crate) async fn with(build: impl FnOnce(Builder) -> Builder, behave: impl FnOnce(&mut Events)) -> Self {
+    pub(crate) async fn with(
+        build: impl FnOnce(Builder) -> Builder,
+        behave: impl FnOnce(&mut Events),
+    ) -> Self {
         let (sender, events) = unbounded();
         let mut handler = Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false };
         behave(&mut handler);
@@ -266,7 +270,6 @@ pub(crate) fn preflight(url: &str, message: &Message<'_>) -> Vec<u8> {
     payload.encode(&mut bytes).unwrap();
     frame(FrameType::Preflight, &bytes)
 }
-
 
 pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()

@@ -7,7 +7,8 @@ use futures_lite::future;
 use kitfox_core::wire::Message;
 use kitfox_core::{Config, ProtocolError};
 use kitfox_smol::{
-    CloseReason, ConnectError, ListenError, Node, NotDialable, Peer, PeerLimits, Refused, SendError, SpaceHandler,
+    CloseReason, ConnectError, ListenError, Node, NotDialable, Peer, PeerLimits, Refused, SendError,
+    SpaceHandler,
 };
 
 use crate::common::*;
@@ -173,7 +174,12 @@ fn pending_connections_are_limited_and_the_oldest_goes() {
 #[test]
 fn connections_are_limited() {
     test(async {
-        let bob = Party::limited(peers(PeerLimits { max_connections: 2, dial_timeout: Duration::from_secs(1), ..PeerLimits::HOST })).await;
+        let bob = Party::limited(peers(PeerLimits {
+            max_connections: 2,
+            dial_timeout: Duration::from_secs(1),
+            ..PeerLimits::HOST
+        }))
+        .await;
         let first = Raw::opened(&bob.url, "first");
         let _second = Raw::opened(&bob.url, "second");
         assert_eq!(Raw::connect(&bob.url).rest(), b"", "one too many is turned away");

@@ -155,4 +155,3 @@ fn unregistering_waits_for_the_delivery_that_is_under_way() {
         bob.mute(b"slow");
     });
 }
-

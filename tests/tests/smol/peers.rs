@@ -1,6 +1,6 @@
 //! One connection a peer, and nothing lost.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Barrier};
@@ -13,8 +13,8 @@ use futures_lite::future;
 use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, HEADER_BYTES, Message};
 use kitfox_smol::{
-    CloseReason, ConnectError, Direction, DownCause, Limits, Node, NotSentCause, Numbers, Peer, PeerLimits,
-    Refused, SendError,
+    CloseReason, ConnectError, Direction, DownCause, Limits, MessageId, Node, NotSentCause, Numbers, Peer,
+    PeerLimits, Refused, SendError,
 };
 
 use crate::common::*;
@@ -291,7 +291,9 @@ fn the_memory_of_all_outboxes_together_is_limited() {
                 Ok(_) => sent += 1,
                 Err(error) => {
                     assert_eq!(error, SendError::Backpressure);
-                    if alice.node.stats().queued_bytes > 50_000 && future::poll_once(alice.node.ready(peer.url(), 60_000)).await.is_none() {
+                    if alice.node.stats().queued_bytes > 50_000
+                        && future::poll_once(alice.node.ready(peer.url(), 60_000)).await.is_none()
+                    {
                         break;
                     }
                     future::yield_now().await;
@@ -300,7 +302,6 @@ fn the_memory_of_all_outboxes_together_is_limited() {
         }
         let totals = alice.node.stats().totals;
         assert!(totals.send_memory_full > 0 && totals.outbox_full == 0);
-        assert_eq!(alice.node.notify(&bob.url, SPACE, &payload), Err(SendError::Backpressure));
         let reading = thread::spawn(move || {
             let mut frame = vec![0; data(&Message::notify(SPACE, &[7; 60_000])).len()];
             for _ in 0..sent {
@@ -322,11 +323,13 @@ fn the_receive_memory_of_all_connections_together_is_limited() {
         let bob = Party::limited(limits).await;
         let mut raws: Vec<_> = (0..2).map(|number| Raw::opened(&bob.url, &format!("big-{number}"))).collect();
         let message = data(&Message::notify(SPACE, &vec![7; 1 << 20]));
-        for raw in &mut raws {
-            raw.send(&message[..200_000]);
+        bob.up().await;
+        bob.up().await;
+        raws[0].send(&message[..200_000]);
+        while bob.node.stats().receive_bytes < 200_000 {
+            future::yield_now().await;
         }
-        bob.up().await;
-        bob.up().await;
+        raws[1].send(&message[..200_000]);
         let down = bob.down().await;
         assert_eq!(down.reason(), CloseReason::Capacity(kitfox_smol::CapacityError::ReceiveMemory));
         assert_eq!(bob.node.stats().totals.receive_memory_full, 1);
@@ -443,9 +446,16 @@ fn a_half_open_peer_that_comes_back_takes_its_place() {
         let first = Raw::opened(&bob.url, "fox");
         let up = bob.up().await;
         bob.node.notify(up.url(), SPACE, b"lost?").unwrap();
+        while bob.node.stats().totals.sent_messages == 0 {
+            future::yield_now().await;
+        }
         // The peer forgets the connection: the probe of its next one finds that out.
         let mut second = Raw::connect(&bob.url);
         second.send(&preflight("ws://127.0.0.1:1/fox", &Message::preflight(b"hi")));
+        let held = |stats: kitfox_smol::Stats| stats.totals.accepted == 2 && stats.pending == 0;
+        while !held(bob.node.stats()) {
+            future::yield_now().await;
+        }
         drop(first);
         let down = bob.down().await;
         assert_eq!(down.unknown, Some(Numbers { first: 0, last: 0 }));
@@ -459,5 +469,105 @@ fn a_half_open_peer_that_comes_back_takes_its_place() {
         let mut rest = vec![0; len + expected.len()];
         second.stream.read_exact(&mut rest).unwrap();
         assert_eq!(rest[len..], expected);
+    });
+}
+
+/// Delivered once and in order, or unknown, or handed back: each message has its fate, however often the wire is cut.
+#[test]
+fn every_message_has_one_fate_however_often_the_wire_is_cut() {
+    const MESSAGES: u32 = 20_000;
+    test(async {
+        let quick = PeerLimits { backoff: Duration::from_millis(1), ..PeerLimits::HOST };
+        let (alice, bob) = (Party::limited(peers(quick)).await, Party::new().await);
+        let wire = Wire::to(&bob.url);
+        let (node, url) = (alice.node.clone(), wire.url.clone());
+        let sending = thread::spawn(move || {
+            let numbers = 0..MESSAGES;
+            numbers
+                .map(|number| {
+                    if number % 100 == 0 {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    (node.notify(&url, SPACE, &number.to_be_bytes()).unwrap(), number)
+                })
+                .collect::<HashMap<_, _>>()
+        });
+        for _ in 0..20 {
+            wire.cut().await;
+        }
+        let sent = smol::unblock(move || sending.join().unwrap()).await;
+        // What follows arrives, or another cut of the last wire would have to be known of.
+        let mut unknown = HashSet::new();
+        let (mut handed_back, mut up) = (HashSet::new(), None::<Peer>);
+        let mut take = |event| match event {
+            Event::Up(peer) => {
+                assert!(up.is_none(), "one session at a time");
+                up = Some(peer);
+            }
+            Event::Down(peer, down) => {
+                assert_eq!(up.take(), Some(peer.clone()));
+                let peer = peer.key().unwrap();
+                let numbers = down.unknown.map_or(0..0, |Numbers { first, last }| first..last + 1);
+                unknown.extend(numbers.map(|number| sent[&MessageId { peer, number }]));
+            }
+            Event::NotSent(id, _, data) => {
+                assert_eq!(sent[&id].to_be_bytes(), data[..]);
+                assert!(handed_back.insert(sent[&id]), "handed back once");
+            }
+            Event::Unresponsive(_) => {}
+        };
+        while alice.node.stats().queued_bytes > 0 {
+            future::yield_now().await;
+        }
+        let last = alice.node.notify(&wire.url, SPACE, &MESSAGES.to_be_bytes()).unwrap();
+        let mut heard = Vec::new();
+        while heard.last() != Some(&MESSAGES) {
+            heard.push(u32::from_be_bytes(bob.hears().await.try_into().unwrap()));
+        }
+        while let Ok(event) = alice.events.try_recv() {
+            take(event);
+        }
+        assert!(heard.is_sorted_by(|one, next| one < next), "in order, and once");
+        let heard: HashSet<_> = heard.into_iter().collect();
+        for number in 0..MESSAGES {
+            let back = handed_back.contains(&number);
+            assert!(
+                heard.contains(&number) || unknown.contains(&number) || back,
+                "{number} is lost in silence"
+            );
+            assert!(!back || !heard.contains(&number) && !unknown.contains(&number));
+        }
+        let totals = alice.node.stats().totals;
+        assert_eq!(totals.accepted_messages, u64::from(MESSAGES) + 1);
+        assert_eq!(totals.unknown_messages, unknown.len() as u64);
+        assert_eq!(totals.sent_messages + totals.not_sent_messages, totals.accepted_messages);
+        assert!(last.number > 0 || totals.closed > 0);
+    });
+}
+
+#[test]
+fn totals_stay_exact_when_connections_come_and_go() {
+    test(async {
+        let (alice, bob) = (Party::new().await, Party::new().await);
+        for round in 1..=10u64 {
+            for _ in 0..5 {
+                alice.node.notify(&bob.url, SPACE, b"12345").unwrap();
+                bob.hears().await;
+            }
+            alice.up().await;
+            bob.up().await;
+            assert!(alice.node.disconnect(&bob.url, b"bye"));
+            alice.down().await;
+            bob.told(b"bye").await;
+            let wire = data(&Message::notify(SPACE, b"12345")).len() as u64;
+            let (a, b) = (alice.node.stats(), bob.node.stats());
+            assert_eq!((a.totals.sent_messages, a.totals.sent_bytes), (5 * round, 5 * round * wire));
+            assert_eq!((b.totals.received_messages, b.totals.received_bytes), (5 * round, 5 * round * wire));
+            assert_eq!((a.totals.dialled, a.totals.opened, a.totals.closed), (round, round, round));
+            assert_eq!((b.totals.accepted, b.totals.opened, b.totals.closed), (round, round, round));
+            assert_eq!((a.queued_bytes, a.known_peers, a.connected_peers), (0, 0, 0));
+        }
+        let json = serde_json::to_value(alice.node.stats()).unwrap();
+        assert_eq!(json["totals"]["sent_messages"], 50);
     });
 }
