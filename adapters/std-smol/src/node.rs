@@ -62,8 +62,9 @@ struct Alive(Weak<Shared>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        // A shutdown that nobody waited for to the end has left something to be done too.
         if let Some(shared) = self.0.upgrade()
-            && shared.stop()
+            && (shared.stop() || shared.tasks.load(Ordering::Acquire) > 0)
         {
             let guard = shared.task();
             shared.spawn(async move {

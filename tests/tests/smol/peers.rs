@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use async_channel::unbounded;
+use async_io::Timer;
 use bytes::Bytes;
 use futures_lite::future;
 use kitfox_core::Config;
@@ -492,12 +493,17 @@ fn every_message_has_one_fate_however_often_the_wire_is_cut() {
                 })
                 .collect::<HashMap<_, _>>()
         });
-        for _ in 0..20 {
-            wire.cut().await;
-        }
-        let sent = smol::unblock(move || sending.join().unwrap()).await;
-        // What follows arrives, or another cut of the last wire would have to be known of.
-        let mut unknown = HashSet::new();
+        let mut cuts = 0;
+        let cutting = async {
+            loop {
+                wire.cut().await;
+                cuts += 1;
+                Timer::after(Duration::from_millis(3)).await;
+            }
+        };
+        let sent = future::or(cutting, smol::unblock(move || sending.join().unwrap())).await;
+        assert!(cuts > 0);
+        let mut unknown = HashSet::<u32>::new();
         let (mut handed_back, mut up) = (HashSet::new(), None::<Peer>);
         let mut take = |event| match event {
             Event::Up(peer) => {
@@ -508,7 +514,7 @@ fn every_message_has_one_fate_however_often_the_wire_is_cut() {
                 assert_eq!(up.take(), Some(peer.clone()));
                 let peer = peer.key().unwrap();
                 let numbers = down.unknown.map_or(0..0, |Numbers { first, last }| first..last + 1);
-                unknown.extend(numbers.map(|number| sent[&MessageId { peer, number }]));
+                unknown.extend(numbers.filter_map(|number| sent.get(&MessageId { peer, number })));
             }
             Event::NotSent(id, _, data) => {
                 assert_eq!(sent[&id].to_be_bytes(), data[..]);
@@ -519,10 +525,23 @@ fn every_message_has_one_fate_however_often_the_wire_is_cut() {
         while alice.node.stats().queued_bytes > 0 {
             future::yield_now().await;
         }
-        let last = alice.node.notify(&wire.url, SPACE, &MESSAGES.to_be_bytes()).unwrap();
-        let mut heard = Vec::new();
-        while heard.last() != Some(&MESSAGES) {
-            heard.push(u32::from_be_bytes(bob.hears().await.try_into().unwrap()));
+        // The last cut may not have been noticed yet: some of these may be lost.
+        let (mut heard, mut accepted) = (Vec::new(), u64::from(MESSAGES));
+        while heard.last().is_none_or(|last| *last < MESSAGES) {
+            let marker = MESSAGES + accepted as u32;
+            alice.node.notify(&wire.url, SPACE, &marker.to_be_bytes()).unwrap();
+            accepted += 1;
+            let late = async {
+                Timer::after(Duration::from_millis(20)).await;
+                None
+            };
+            let mut late = Box::pin(late);
+            while let Some(data) = future::or(async { bob.heard.recv().await.ok() }, &mut late).await {
+                heard.push(u32::from_be_bytes(data.try_into().unwrap()));
+                if heard.last() >= Some(&MESSAGES) {
+                    break;
+                }
+            }
         }
         while let Ok(event) = alice.events.try_recv() {
             take(event);
@@ -538,10 +557,9 @@ fn every_message_has_one_fate_however_often_the_wire_is_cut() {
             assert!(!back || !heard.contains(&number) && !unknown.contains(&number));
         }
         let totals = alice.node.stats().totals;
-        assert_eq!(totals.accepted_messages, u64::from(MESSAGES) + 1);
-        assert_eq!(totals.unknown_messages, unknown.len() as u64);
+        assert_eq!(totals.accepted_messages, accepted);
+        assert!(totals.unknown_messages >= unknown.len() as u64);
         assert_eq!(totals.sent_messages + totals.not_sent_messages, totals.accepted_messages);
-        assert!(last.number > 0 || totals.closed > 0);
     });
 }
 
