@@ -300,6 +300,15 @@ impl PeerHandle {
         let routing = Message::notify(space, &[]);
         send_shared_to(&self.node.shared, self.mailbox(), &self.url, space, &routing, data).map(|(id, _)| id)
     }
+
+    /// As [`Node::module_shared`].
+    ///
+    /// # Errors
+    /// Hands the payload back.
+    pub fn module_shared(&self, space: &[u8], module: &str, data: Bytes) -> Result<MessageId, Unsent> {
+        let routing = Message::module(space, module, &[]);
+        send_shared_to(&self.node.shared, self.mailbox(), &self.url, space, &routing, data).map(|(id, _)| id)
+    }
 }
 
 impl Clone for PeerHandle {
