@@ -3,19 +3,19 @@
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use async_channel::unbounded;
+use async_channel::{Sender, unbounded};
 use async_io::Timer;
 use bytes::Bytes;
 use futures_lite::future;
 use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, HEADER_BYTES, Message};
 use kitfox_smol::{
-    CloseReason, ConnectError, Direction, DownCause, Limits, MessageId, Node, NotSentCause, Numbers, Peer,
-    PeerLimits, Refused, SendError,
+    CloseReason, ConnectError, Direction, Down, DownCause, Handler, Limits, MessageId, Node, NotSentCause,
+    Numbers, Peer, PeerLimits, Refused, SendError,
 };
 
 use crate::common::*;
@@ -587,5 +587,54 @@ fn totals_stay_exact_when_connections_come_and_go() {
         }
         let json = serde_json::to_value(alice.node.stats()).unwrap();
         assert_eq!(json["totals"]["sent_messages"], 50);
+    });
+}
+
+/// Is slow to take note of the end of a session.
+struct Mourner {
+    log: Sender<&'static str>,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Handler for Mourner {
+    fn peer_up(&self, _: &Peer) {
+        let _ = self.log.try_send("up");
+    }
+
+    fn peer_down(&self, _: &Peer, _: &Down) {
+        let _ = self.log.try_send("down");
+        let _ = self.go.lock().unwrap().recv_timeout(PATIENCE);
+        let _ = self.log.try_send("told");
+    }
+}
+
+#[test]
+fn a_session_begins_for_the_application_only_when_the_one_before_was_told() {
+    test(async {
+        let (log, logged) = unbounded();
+        let (go, goes) = mpsc::channel();
+        let alice =
+            Node::builder().handler(Mourner { log: log.clone(), go: Mutex::new(goes) }).build().unwrap();
+        let hear = move |_: &Peer, _: &[u8]| log.try_send("message").map_err(|_| Refused);
+        alice.register_space(SPACE, hear).unwrap();
+        let bob = Party::new().await;
+        alice.notify(&bob.url, SPACE, b"1").unwrap();
+        assert_eq!(bob.hears().await, b"1");
+        let url = bob.up().await.url().to_owned();
+        assert!(bob.node.disconnect(&url, b"for now"));
+        for expected in ["up", "down"] {
+            assert_eq!(within(logged.recv()).await.unwrap(), expected);
+        }
+        // The next session carries messages already, and the application hears of none before it is done with the last.
+        alice.notify(&bob.url, SPACE, b"2").unwrap();
+        assert_eq!(bob.hears().await, b"2");
+        bob.node.notify(&url, SPACE, b"reply").unwrap();
+        Timer::after(Duration::from_millis(50)).await;
+        assert!(logged.is_empty());
+        go.send(()).unwrap();
+        for expected in ["told", "up", "message"] {
+            assert_eq!(within(logged.recv()).await.unwrap(), expected);
+        }
+        drop(go);
     });
 }
