@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kitfox_core::node::{NodeConfig, PeerLimits};
 use kitfox_core::wire::{PathRule, PeerUrl, UrlError, UrlRules};
 use kitfox_core::{Config, PeerId, RouterLimits};
 
@@ -21,12 +22,14 @@ pub(crate) type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_structs)] // written with `..Limits::default()`
 pub struct Limits {
-    /// Connections that may exist at a time, those that are closing included. Default: 16,384.
-    pub max_connections: usize,
-    /// Connections that peers opened and whose gate is not open yet. One more, and the oldest is cut. Default: 1,024.
-    pub max_pending: usize,
-    /// How long a dial may take, over all addresses of the host, without the gate. Default: 10 s.
-    pub connect_timeout: Duration,
+    /// Peers, connections, connections whose gate is not open, attempts to dial and their deadlines. Default:
+    /// [`PeerLimits::HOST`].
+    pub peers: PeerLimits,
+    /// Bytes that wait in all outboxes together, those of messages that are being handed back included. Default: 1 GiB.
+    pub max_send_bytes: usize,
+    /// Bytes that the frame buffers of all connections may own together: the connection whose read passes it is closed.
+    /// Default: 1 GiB.
+    pub max_receive_bytes: usize,
     /// How long [`Node::shutdown`] lets connections write what is queued. Default: 5 s.
     pub shutdown_timeout: Duration,
     /// Spaces, modules, block rules and counters. Default: [`RouterLimits::HOST`].
@@ -36,9 +39,9 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            max_connections: 16_384,
-            max_pending: 1024,
-            connect_timeout: Duration::from_secs(10),
+            peers: PeerLimits::HOST,
+            max_send_bytes: 1 << 30,
+            max_receive_bytes: NodeConfig::HOST.max_receive_bytes,
             shutdown_timeout: Duration::from_secs(5),
             router: RouterLimits::HOST,
         }
@@ -151,8 +154,8 @@ impl Builder {
             return Err(BuildError::AdvertisedId);
         }
         let spawner = self.spawner.or_else(default_spawner).ok_or(BuildError::NoSpawner)?;
-        let hash_seed = getrandom::u64().map_err(BuildError::Random)?;
-        let setup = Setup { peer_id, advertise: self.advertise, hash_seed };
+        let seed = getrandom::u64().map_err(BuildError::Random)?;
+        let setup = Setup { peer_id, id, advertise: self.advertise, seed };
         Ok(Node::new(Shared::new(self.config, self.limits, setup, self.handler, spawner)))
     }
 }

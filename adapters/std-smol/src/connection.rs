@@ -1,26 +1,33 @@
 //! Drives one connection: the loop that [`Rx`] asks for, and the writer beside it.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
+use async_channel::TrySendError;
 use async_io::Async;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
-use kitfox_core::PeerId;
-use kitfox_core::connection::{Action, Answer, CloseReason, Question, QuestionId, Refusal, Rx, Wants};
+use kitfox_core::connection::{
+    Action, Answer, Channel, CloseReason, Plain, Question, QuestionId, Refusal, Role, Rx, Wants,
+};
 use kitfox_core::router::DropReason;
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::PeerUrl;
+use kitfox_core::{CapacityError, PeerId};
 
+use crate::book::SessionEnd;
 use crate::builder::BoxFuture;
-use crate::handler::{Down, Peer, Refused};
+use crate::events::News;
+use crate::handler::{Closing, Down, Peer, Refused};
 use crate::link::Link;
 use crate::node::{Shared, TaskGuard};
-use crate::registry::{Listener, Snapshot};
-use crate::stats::Direction;
+use crate::registry::{Listener, ModuleTarget, Snapshot, SpaceTarget, StreamSender};
+use crate::space::Incoming;
+use crate::stats::{Direction, Traffic, add};
 use crate::time::Alarm;
 
 /// Sizes of the buffer that the socket is read into. It exists only while bytes are there, and grows to what arrives
@@ -28,15 +35,38 @@ use crate::time::Alarm;
 const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 64 << 10;
 
+/// Starts the tasks of a connection.
+pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap>) {
+    let (buffer, alarm, guard) = (ReadBuffer::default(), Alarm::new(), shared.connection_task());
+    let reader = Reader {
+        shared: shared.clone(),
+        link,
+        rx,
+        peer: None,
+        buffer,
+        alarm,
+        memory: 0,
+        over: false,
+        _guard: guard,
+    };
+    let writer = write(shared.task(), reader.link.clone());
+    shared.spawn(reader.run());
+    shared.spawn(writer);
+}
+
 /// Reads one connection, routes what comes and calls handlers, until the end.
-pub(crate) struct Reader {
+struct Reader {
     shared: Arc<Shared>,
     link: Arc<Link>,
     rx: Rx<Heap>,
-    /// Who the peer is, once the gate is open.
+    /// Who the peer is, once the application was told.
     peer: Option<Peer>,
     buffer: ReadBuffer,
     alarm: Alarm,
+    /// What the frame buffer owned when it was last looked at.
+    memory: usize,
+    /// Everybody was told of the end.
+    over: bool,
     /// The last field, so that it is dropped after all others.
     _guard: TaskGuard,
 }
@@ -44,8 +74,16 @@ pub(crate) struct Reader {
 /// What a turn leaves to be done.
 enum Turn {
     Read,
+    /// There is more to do without any wait.
+    Again,
     Answer(QuestionId, BoxFuture<'static, Result<Reply, Refused>>),
-    Closed(Down),
+    /// The peer table decides whether the gate goes on.
+    Settle(QuestionId),
+    /// The gate is open.
+    Up,
+    /// A stream has no room for a message.
+    Deliver(StreamSender, Incoming),
+    Closed(Closing),
 }
 
 enum Reply {
@@ -63,25 +101,33 @@ enum Woken {
 }
 
 /// Writes what is queued on one connection, until the end.
-pub(crate) async fn write(_guard: TaskGuard, shared: Arc<Shared>, link: Arc<Link>) {
+async fn write(guard: TaskGuard, link: Arc<Link>) {
     let (mut alarm, mut full) = (Alarm::new(), false);
-    if !poll_fn(|cx| link.poll_write(cx, &mut alarm, &mut full)).await {
-        shared.count_unflushed();
+    let budget = &guard.shared.budget;
+    if !poll_fn(|cx| link.poll_write(cx, budget, &mut alarm, &mut full)).await {
+        guard.shared.count_unflushed();
+    }
+    if let Some(reason @ CloseReason::Timeout(_)) = link.asked() {
+        // At once, whatever the reader is doing: the next message dials.
+        end(&guard.shared, &link, &Closing { reason, message: Bytes::new() });
     }
 }
 
-impl Reader {
-    pub(crate) fn new(shared: Arc<Shared>, link: Arc<Link>, rx: Rx<Heap>, guard: TaskGuard) -> Self {
-        let (buffer, alarm) = (ReadBuffer::default(), Alarm::new());
-        Self { shared, link, rx, peer: None, buffer, alarm, _guard: guard }
-    }
+/// The peer table is told of the end of a connection.
+fn end(shared: &Arc<Shared>, link: &Arc<Link>, closing: &Closing) {
+    shared.with_book(|book, now, after| book.end(shared, now, link, closing, after));
+}
 
-    /// To be spawned.
-    pub(crate) async fn run(mut self) {
-        let down = loop {
+impl Reader {
+    async fn run(mut self) {
+        let closing = loop {
             match self.turn() {
-                Turn::Closed(down) => break down,
+                Turn::Closed(closing) => break closing,
+                Turn::Again => {}
                 Turn::Answer(id, answer) => self.answer(id, answer).await,
+                Turn::Settle(id) => self.settle(id).await,
+                Turn::Up => self.up().await,
+                Turn::Deliver(stream, message) => self.deliver(stream, message).await,
                 Turn::Read => {
                     // Others on this thread come first, and what has arrived by then is read at once.
                     yield_now().await;
@@ -100,9 +146,9 @@ impl Reader {
                 }
             }
         };
-        let over = matches!(down.reason, CloseReason::Ended | CloseReason::Failed);
-        self.closed(down);
-        let (link, mut alarm, mut heard_end) = (&self.link, Alarm::new(), over);
+        let mut heard_end = matches!(closing.reason, CloseReason::Ended | CloseReason::Failed);
+        self.closed(closing).await;
+        let (link, mut alarm) = (&self.link, Alarm::new());
         poll_fn(|cx| link.poll_linger(cx, &mut alarm, &mut heard_end)).await;
     }
 
@@ -111,35 +157,61 @@ impl Reader {
         let Self { shared, link, rx, peer, buffer, .. } = self;
         let mut snapshot = shared.registry.snapshot();
         let mut turn = Turn::Read;
+        let acceptor = rx.role() == Role::Acceptor;
         let mut frames = rx.read(shared.clock.now(), buffer.filled());
         while let Some(action) = frames.next(&snapshot.rules) {
             let mut verdict = Ok(());
             match (action, &*peer) {
-                (Action::Notify { to, data, .. }, Some(from)) => {
-                    if let Some(handler) = snapshot.space(to) {
-                        verdict = handler.notify(from, data);
+                (Action::Notify { to, data, wire_bytes, .. }, Some(from)) => {
+                    count(&link.traffic, wire_bytes);
+                    match snapshot.space(to) {
+                        Some(SpaceTarget::Handler(handler)) => verdict = handler.notify(from, data),
+                        Some(SpaceTarget::Stream(stream)) => {
+                            let data = frames.payload_to_bytes().unwrap_or_default();
+                            turn = pass_on(stream, Incoming { from: from.clone(), data });
+                        }
+                        None => {}
                     }
                 }
-                (Action::Module { to, data, .. }, Some(from)) => {
-                    if let Some(handler) = snapshot.module(to) {
-                        verdict = handler.message(from, data);
+                (Action::Module { to, data, wire_bytes, .. }, Some(from)) => {
+                    count(&link.traffic, wire_bytes);
+                    match snapshot.module(to) {
+                        Some(ModuleTarget::Handler(handler)) => verdict = handler.message(from, data),
+                        Some(ModuleTarget::Stream(stream)) => {
+                            let data = frames.payload_to_bytes().unwrap_or_default();
+                            turn = pass_on(stream, Incoming { from: from.clone(), data });
+                        }
+                        None => {}
                     }
                 }
-                (Action::Dropped { reason: DropReason::Blocked, space, .. }, Some(from)) => {
-                    shared.counts().incoming(from.url(), space);
-                }
-                (Action::Opened { peer: opened }, _) => {
-                    if let Some(id) = opened.id {
-                        let opened = named(opened.url, id, link);
-                        shared.opened(link, &opened);
-                        *peer = Some(opened);
+                (Action::Dropped { reason, space, .. }, from) => {
+                    add(&link.traffic.dropped_messages, 1);
+                    if let (DropReason::Blocked, Some(from)) = (reason, from) {
+                        shared.counts().incoming(from.url(), space);
                     }
+                }
+                (Action::Opened { .. }, _) => {
+                    if acceptor && !shared.with_book(|book, now, _| book.table.confirmed(now, link.id)) {
+                        frames.close(CloseReason::Superseded);
+                    } else {
+                        turn = Turn::Up;
+                    }
+                }
+                (Action::Ask { id, question: Question::Settle { peer } }, _) => {
+                    if let Some(peer_id) = peer.id {
+                        let _ = link.claimed.set(peer.url.into());
+                        let proven = Plain::PROVES_ID;
+                        shared.with_book(|book, now, _| {
+                            book.table.introduced(now, link.id, peer_id, peer.url, proven);
+                        });
+                    }
+                    turn = Turn::Settle(id);
                 }
                 (Action::Ask { id, question }, _) => {
                     turn = Turn::Answer(id, ask(shared, link, &snapshot, &question));
                 }
                 (Action::Closed { reason, message }, _) => {
-                    turn = Turn::Closed(Down { reason, message: Bytes::copy_from_slice(message) });
+                    turn = Turn::Closed(Closing { reason, message: Bytes::copy_from_slice(message) });
                 }
                 _ => {}
             }
@@ -148,6 +220,9 @@ impl Reader {
             } else if let Some(reason) = link.asked() {
                 frames.close(reason);
             }
+            if matches!(turn, Turn::Up | Turn::Deliver(..)) {
+                break;
+            }
             // What a handler has registered or blocked holds for the very next message.
             if !shared.registry.is_current(&snapshot) {
                 snapshot = shared.registry.snapshot();
@@ -155,11 +230,80 @@ impl Reader {
         }
         let (taken, wants) = frames.finish();
         buffer.take(taken);
-        link.received.publish(&rx.counts());
+        if !self.weigh() && matches!(turn, Turn::Read) {
+            return Turn::Again;
+        }
         match turn {
             // Closed from inside, after the question was asked.
-            Turn::Answer(..) if wants != Wants::Answer => Turn::Read,
+            Turn::Answer(..) | Turn::Settle(_) if wants != Wants::Answer => Turn::Read,
             turn => turn,
+        }
+    }
+
+    /// Adds up what the frame buffers of all connections own, and closes the one that goes too far: `false` if it is
+    /// this one.
+    fn weigh(&mut self) -> bool {
+        let memory = self.rx.memory();
+        let before = std::mem::replace(&mut self.memory, memory);
+        if memory < before {
+            self.shared.receive_bytes.fetch_sub(before - memory, Ordering::Relaxed);
+        } else if memory > before {
+            let more = memory - before;
+            let sum = self.shared.receive_bytes.fetch_add(more, Ordering::Relaxed) + more;
+            if sum > self.shared.limits.max_receive_bytes {
+                self.rx.close(CloseReason::Capacity(CapacityError::ReceiveMemory));
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Waits until the peer table lets the gate go on, but not for ever. Nothing is read meanwhile.
+    async fn settle(&mut self, id: QuestionId) {
+        let Self { shared, link, rx, alarm, .. } = self;
+        let deadline = rx.poll_timeout();
+        let woken = poll_fn(|cx| match link.poll_asked(cx) {
+            Poll::Ready(reason) => Poll::Ready(Some(Woken::Asked(reason))),
+            Poll::Pending if link.may_proceed() => Poll::Ready(None),
+            Poll::Pending => alarm.poll(cx, &shared.clock, deadline).map(|()| Some(Woken::Alarm)),
+        });
+        match woken.await {
+            None => {
+                let now = shared.clock.now();
+                let answered = link.with_tx(|tx| rx.answer(now, tx, id, Answer::Accept));
+                debug_assert!(answered.is_ok(), "the question is open until it is answered here");
+            }
+            Some(Woken::Asked(reason)) => rx.close(reason),
+            Some(_) => rx.handle_timeout(shared.clock.now()),
+        }
+    }
+
+    /// Tells the application that the peer is up, after everything about its last session was told.
+    async fn up(&mut self) {
+        let Some(session) = self.link.session.get() else { return };
+        if let Some(before) = &session.before {
+            before.wait().await;
+        }
+        self.peer = Some(session.peer.clone());
+        self.shared.tell(News::Up(session.peer.clone()));
+    }
+
+    /// Waits until a stream takes a message. Nothing is read meanwhile, which stops the peer.
+    async fn deliver(&mut self, stream: StreamSender, message: Incoming) {
+        let link = &self.link;
+        let mut sending = std::pin::pin!(stream.send(message));
+        let woken = poll_fn(|cx| {
+            if let Poll::Ready(reason) = link.poll_asked(cx) {
+                return Poll::Ready(Some(reason));
+            }
+            if link.is_broken() {
+                return Poll::Ready(Some(CloseReason::Failed));
+            }
+            // A stream that is gone takes nothing: its space is not registered any more.
+            sending.as_mut().poll(cx).map(|_| None)
+        });
+        if let Some(reason) = woken.await {
+            self.rx.close(reason);
         }
     }
 
@@ -195,6 +339,9 @@ impl Reader {
         };
         let answered = link.with_tx(|tx| rx.answer(now, tx, id, reply));
         debug_assert!(answered.is_ok(), "the question is open and this is its kind of answer");
+        if matches!(reply, Answer::Preflight { .. }) && rx.close_reason().is_none() {
+            shared.with_book(|book, _, _| book.table.sent(link.id));
+        }
     }
 
     /// Waits for bytes, and whatever else may happen.
@@ -209,6 +356,7 @@ impl Reader {
             loop {
                 if drained {
                     match link.stream.poll_readable(cx) {
+                        Poll::Pending if link.is_broken() => return Poll::Ready(Woken::Failed),
                         Poll::Pending => {
                             return alarm.poll(cx, &shared.clock, deadline).map(|()| Woken::Alarm);
                         }
@@ -229,37 +377,75 @@ impl Reader {
     }
 
     /// The connection has ended: everybody is told.
-    fn closed(&mut self, down: Down) {
+    async fn closed(&mut self, closing: Closing) {
+        // The memory is free at once, not only when the socket is closed.
         self.buffer = ReadBuffer::default();
-        self.link.received.publish(&self.rx.counts());
-        self.shared.detach(&self.link);
-        if let Some(peer) = self.peer.take() {
-            let snapshot = self.shared.registry.snapshot();
-            let listeners = snapshot.listeners(snapshot.rules.peer_disconnect_targets());
-            drop(snapshot);
-            for listener in listeners {
-                match listener {
-                    Listener::Module(handler) => handler.peer_disconnect(&peer, &down),
-                    Listener::Space(handler) => handler.peer_disconnect(&peer, &down),
-                    Listener::Handler => self.shared.handler.peer_down(&peer, &down),
-                }
-            }
+        self.rx = Rx::accept(self.shared.clock.now(), &self.shared.config, Plain::default());
+        self.weigh();
+        end(&self.shared, &self.link, &closing);
+        self.link.finish(closing.reason);
+        if self.peer.is_none() {
+            self.up().await;
         }
-        self.link.finish(down);
+        let Some(session) = self.link.session.get() else { return };
+        for news in self.last_news(closing.message) {
+            self.shared.tell(news);
+        }
+        self.over = true;
+        session.told.set();
+        self.shared.with_book(|book, _, _| book.told(session.peer.id(), &session.told));
+    }
+
+    /// What is to be told about the end of the session.
+    fn last_news(&self, message: Bytes) -> Vec<News> {
+        let end = self.shared.with_book(|book, _, _| book.take_end(self.link.id));
+        let (Some(end), Some(session)) = (end, self.link.session.get()) else { return Vec::new() };
+        let SessionEnd { cause, unknown, after } = end;
+        let mut news = vec![News::Down(session.peer.clone(), Down { cause, message, unknown })];
+        news.extend(after);
+        news
     }
 }
 
 impl Drop for Reader {
     /// Also where a handler has panicked, or the executor has dropped the task.
     fn drop(&mut self) {
-        self.shared.detach(&self.link);
+        let closing = Closing { reason: CloseReason::Failed, message: Bytes::new() };
+        end(&self.shared, &self.link, &closing);
         self.link.cut();
-        self.link.finish(Down { reason: CloseReason::Failed, message: Bytes::new() });
+        self.link.finish(CloseReason::Failed);
+        self.shared.receive_bytes.fetch_sub(self.memory, Ordering::Relaxed);
+        if let (Some(session), false) = (self.link.session.get(), self.over) {
+            let up = self.peer.is_none().then(|| News::Up(session.peer.clone()));
+            let news = up.into_iter().chain(self.last_news(Bytes::new()));
+            let mut start = false;
+            for news in news.chain([News::Over(*session.peer.id(), session.told.clone())]) {
+                start |= self.shared.enqueue(news);
+            }
+            if start {
+                self.shared.start_telling();
+            }
+        }
+        self.shared.with_book(|book, _, _| book.release(self.link.id));
+    }
+}
+
+fn count(traffic: &Traffic, wire_bytes: usize) {
+    add(&traffic.received_messages, 1);
+    add(&traffic.received_bytes, wire_bytes as u64);
+}
+
+/// Gives a message to a stream, or leaves it to be given.
+fn pass_on(stream: &StreamSender, message: Incoming) -> Turn {
+    match stream.try_send(message) {
+        Err(TrySendError::Full(message)) => Turn::Deliver(stream.clone(), message),
+        // A stream that is gone takes nothing.
+        Ok(()) | Err(TrySendError::Closed(_)) => Turn::Read,
     }
 }
 
 fn named(url: &str, id: &PeerId, link: &Link) -> Peer {
-    Peer::new(url, *id, link.id, Direction::from(link.role))
+    Peer::new(url, *id, link.number, Direction::from(link.role))
 }
 
 /// Passes a question on to the handlers. The future owns all it needs: it may take as long as it is let.

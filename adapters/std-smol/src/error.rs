@@ -5,10 +5,11 @@ use std::{error, fmt, io};
 use bytes::Bytes;
 use kitfox_core::CapacityError;
 use kitfox_core::connection::NotDialable;
+use kitfox_core::node::NotSentCause;
 use kitfox_core::router::SendRefused;
 use kitfox_core::wire::UrlError;
 
-use crate::handler::Down;
+use crate::handler::Closing;
 
 /// Why no connection with a peer was made.
 #[derive(Debug)]
@@ -20,36 +21,41 @@ pub enum ConnectError {
     NotDialable(NotDialable),
     /// The URL asks for a secured connection (`wss`, `https`), which this version does not make.
     SecuredUrl,
-    /// The host's name was not resolved.
-    Resolve(io::Error),
-    /// No address of the host took the connection.
+    /// The host's name was not resolved, or no address of it took the connection: the last of several attempts.
     Dial(io::Error),
-    /// No address of the host answered in time.
+    /// The peer was not reached in time.
     DialTimeout,
     /// The connection ended before it was open: who refused or failed says the reason.
-    Closed(Down),
-    /// As many connections exist as the limits allow.
-    TooManyConnections,
+    Closed(Closing),
+    /// This end disconnected the peer meanwhile, or every attempt gave way to another that came to nothing.
+    GivenUp(NotSentCause),
+    /// There is no place for another peer.
+    Capacity(CapacityError),
     /// The node is shut down.
     ShutDown,
 }
 
-/// Why a message was not sent. Nothing of it was.
+/// Why a message was not accepted. Nothing of it was sent, and it is still the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SendError {
     /// The text is not the URL of a peer: the caller's fault.
     InvalidUrl(UrlError),
-    /// The URL names no peer: it has no id, or one longer than 64 bytes.
-    NoPeerId,
+    /// The URL cannot be dialled, and no peer with its id is connected: the caller's fault.
+    NotDialable(NotDialable),
+    /// The URL asks for a secured connection (`wss`, `https`), which this version does not make.
+    SecuredUrl,
     /// The rules say no: the space is not registered, or the peer is blocked in it.
     Refused(SendRefused),
-    /// There is no open connection with the peer.
-    NotConnected,
-    /// The connection's queue has no room now. [`Node::ready`](crate::Node::ready) waits for room.
+    /// The peer's outbox has no room now, or all outboxes together are full. [`Node::ready`](crate::Node::ready) waits
+    /// for room.
     Backpressure,
-    /// The message is longer than a frame may be, or than the whole queue: there will never be room.
+    /// The message is longer than a frame may be, or than the whole outbox: there will never be room.
     TooLarge,
+    /// There is no place for another peer.
+    Capacity(CapacityError),
+    /// The node is shut down.
+    ShutDown,
 }
 
 /// A message that was not sent, handed back.
@@ -62,7 +68,7 @@ pub struct Unsent {
     pub data: Bytes,
 }
 
-/// There is no open connection with the peer.
+/// Nothing is connected to the peer and nothing waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_structs)] // it says all there is to say
 pub struct NotConnected;
@@ -95,11 +101,11 @@ impl fmt::Display for ConnectError {
             Self::InvalidUrl(error) => error.fmt(f),
             Self::NotDialable(error) => error.fmt(f),
             Self::SecuredUrl => f.write_str("secured connections are not supported"),
-            Self::Resolve(error) => write!(f, "the name was not resolved: {error}"),
             Self::Dial(error) => write!(f, "the peer was not reached: {error}"),
             Self::DialTimeout => f.write_str("the peer was not reached in time"),
             Self::Closed(down) => write!(f, "the connection ended before it was open: {down}"),
-            Self::TooManyConnections => f.write_str("too many connections"),
+            Self::GivenUp(cause) => cause.fmt(f),
+            Self::Capacity(error) => error.fmt(f),
             Self::ShutDown => f.write_str("the node is shut down"),
         }
     }
@@ -109,11 +115,13 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidUrl(error) => error.fmt(f),
-            Self::NoPeerId => f.write_str("the URL names no peer"),
+            Self::NotDialable(error) => error.fmt(f),
+            Self::SecuredUrl => f.write_str("secured connections are not supported"),
             Self::Refused(error) => error.fmt(f),
-            Self::NotConnected => NotConnected.fmt(f),
-            Self::Backpressure => f.write_str("the transmit queue is full"),
+            Self::Backpressure => f.write_str("the outbox is full"),
             Self::TooLarge => f.write_str("the message is too large"),
+            Self::Capacity(error) => error.fmt(f),
+            Self::ShutDown => f.write_str("the node is shut down"),
         }
     }
 }
@@ -126,7 +134,7 @@ impl fmt::Display for Unsent {
 
 impl fmt::Display for NotConnected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("there is no open connection with the peer")
+        f.write_str("the peer is not connected")
     }
 }
 

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use kitfox_core::PeerId;
 use kitfox_core::connection::CloseReason;
+use kitfox_core::node::{DownCause, MessageId, NotSentCause, Numbers, PeerKey};
 
 use crate::builder::BoxFuture;
 use crate::stats::Direction;
@@ -17,11 +19,16 @@ pub struct Peer {
     identity: Arc<(Box<str>, PeerId)>,
     connection: u64,
     direction: Direction,
+    key: Option<PeerKey>,
 }
 
 impl Peer {
     pub(crate) fn new(url: &str, id: PeerId, connection: u64, direction: Direction) -> Self {
-        Self { identity: Arc::new((url.into(), id)), connection, direction }
+        Self { identity: Arc::new((url.into(), id)), connection, direction, key: None }
+    }
+
+    pub(crate) fn keyed(self, key: PeerKey) -> Self {
+        Self { key: Some(key), ..self }
     }
 
     /// The URL under which the peer is known: the one in its preflight. On a plain connection it is only a claim.
@@ -42,6 +49,11 @@ impl Peer {
     /// Which end opened the connection.
     pub fn direction(&self) -> Direction {
         self.direction
+    }
+
+    /// What the numbers of messages to this peer belong to: [`MessageId::peer`]. `None` while the gate is not open.
+    pub fn key(&self) -> Option<PeerKey> {
+        self.key
     }
 }
 
@@ -64,17 +76,17 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// Why a connection ended.
+/// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Down {
+pub struct Closing {
     /// What ended it, as this end sees it.
     pub reason: CloseReason,
     /// The peer's own words, if it said any. Any bytes, and not to be trusted.
     pub message: Bytes,
 }
 
-impl fmt::Display for Down {
+impl fmt::Display for Closing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.reason.fmt(f)?;
         if !self.message.is_empty() {
@@ -82,6 +94,49 @@ impl fmt::Display for Down {
         }
         Ok(())
     }
+}
+
+/// Why a peer is down, and what that means for messages to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Down {
+    /// Its connection ended, or another one of the same peer took its place.
+    pub cause: DownCause,
+    /// The peer's own words, if it said any. Any bytes, and not to be trusted.
+    pub message: Bytes,
+    /// Messages that were written on the connection, wholly or in part: they may have arrived, or not. They are never
+    /// sent again by kitfox. What was accepted and not written stays in the outbox and goes out later.
+    pub unknown: Option<Numbers>,
+}
+
+impl Down {
+    /// Why the connection ended; [`CloseReason::Superseded`] if another one took its place.
+    pub fn reason(&self) -> CloseReason {
+        match self.cause {
+            DownCause::Ended(reason) => reason,
+            _ => CloseReason::Superseded,
+        }
+    }
+}
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Closing { reason: self.reason(), message: self.message.clone() }.fmt(f)
+    }
+}
+
+/// A message that was accepted and is handed back: none of its bytes was ever written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Returned {
+    /// The URL under which its peer is known.
+    pub url: Arc<str>,
+    /// The space that it was sent from.
+    pub space: Bytes,
+    /// The module, if it was for one.
+    pub module: Option<String>,
+    /// The payload.
+    pub data: Bytes,
 }
 
 /// What the whole node is asked and told. Every method has a default: everybody is accepted, preflights are empty.
@@ -118,18 +173,33 @@ pub trait Handler: Send + Sync + 'static {
         Box::pin(ready(Ok(())))
     }
 
-    /// A connection is open, and can be sent on. Called before its first message is delivered.
+    /// A peer is up: its gate is open. Called before its first message is delivered.
     fn peer_up(&self, peer: &Peer) {
         let _ = peer;
     }
 
-    /// A connection that was open has ended. Called after its last message.
+    /// A peer is down. Called after its last message, and before the same peer is up again.
     fn peer_down(&self, peer: &Peer, down: &Down) {
         let (_, _) = (peer, down);
     }
 
+    /// A message that was accepted was given up, and is handed back: it certainly never arrives. Each one is told once.
+    fn not_sent(&self, id: MessageId, cause: NotSentCause, message: Returned) {
+        let (_, _, _) = (id, cause, message);
+    }
+
+    /// A peer does not respond, by its own fault. Spaces are told too, and first.
+    fn unresponsive(&self, url: &str, when: SystemTime) {
+        let (_, _) = (url, when);
+    }
+
     /// The node listens under this URL.
     fn new_listening_address(&self, url: &str) {
+        let _ = url;
+    }
+
+    /// The node does not listen under this URL any more.
+    fn lost_listening_address(&self, url: &str) {
         let _ = url;
     }
 }
@@ -159,13 +229,23 @@ pub trait SpaceHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A connection that was open has ended.
+    /// A peer is down.
     fn peer_disconnect(&self, peer: &Peer, down: &Down) {
         let (_, _) = (peer, down);
     }
 
+    /// A peer does not respond, by its own fault, as of `when`.
+    fn set_unresponsive(&self, url: &str, when: SystemTime) {
+        let (_, _) = (url, when);
+    }
+
     /// The node listens under this URL.
     fn new_listening_address(&self, url: &str) {
+        let _ = url;
+    }
+
+    /// The node does not listen under this URL any more.
+    fn lost_listening_address(&self, url: &str) {
         let _ = url;
     }
 }
@@ -187,7 +267,7 @@ pub trait ModuleHandler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A connection that was open has ended.
+    /// A peer is down.
     fn peer_disconnect(&self, peer: &Peer, down: &Down) {
         let (_, _) = (peer, down);
     }

@@ -4,21 +4,27 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_io::Async;
-use bytes::Bytes;
-use event_listener::Event;
-use kitfox_core::connection::{CloseReason, Plain, PushError, Role, Timeout, Tx};
+use kitfox_core::Instant;
+use kitfox_core::connection::{CloseReason, Plain, Role, Timeout, Tx};
+use kitfox_core::node::ConnectionId;
 use kitfox_core::storage::Heap;
-use kitfox_core::wire::Message;
-use kitfox_core::{Config, Instant};
+use socket2::{SockRef, TcpKeepalive};
 
-use crate::handler::{Down, Peer};
-use crate::stats::{ConnectionStats, Direction, Received};
+use crate::book::After;
+use crate::events::Told;
+use crate::handler::Peer;
+use crate::mailbox::{Budget, Inner, Mailbox};
+use crate::node::Shared;
+use crate::stats::{ConnectionStats, Direction, Totals, Traffic, add, read};
 use crate::time::{Alarm, Clock};
+
+/// After so much silence the system asks whether the peer is still there, and after as much again it is not.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// How long a closed connection may take to write what is queued, and to hear the peer's end of it.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -29,82 +35,104 @@ const WRITES_A_TURN: usize = 8;
 /// Reads before a connection that is closing lets others have the thread.
 const READS_A_TURN: usize = 64;
 
-/// What a message needs beside its payload, unless its space and module have very long names, in bytes.
-const OVERHEAD: usize = 1024;
-
 /// Most pieces of one vectored write: as many as the core shows.
 const MAX_PIECES: usize = 16;
 
 pub(crate) struct Link {
-    pub(crate) id: u64,
+    pub(crate) id: ConnectionId,
+    /// Never used again in the life of the node, and goes up with each connection.
+    pub(crate) number: u64,
     pub(crate) role: Role,
     pub(crate) stream: Async<TcpStream>,
     pub(crate) local: SocketAddr,
     clock: Clock,
+    relax_interval: Duration,
     side: Mutex<Side>,
     /// To be woken when the end comes nearer. Not behind the other lock, which is held while the system writes.
     reader: Mutex<Option<Waker>>,
     /// Whether this end has asked for the end. Looked at between deliveries, without the lock.
     asked: AtomicBool,
-    pub(crate) received: Received,
-    opened: OnceLock<(Peer, SystemTime)>,
-    /// The gate has opened, or room has been made in the queue, or the connection has ended.
-    changed: Event,
+    /// The socket takes no more bytes; what it still has to give is the reader's business.
+    broken: AtomicBool,
+    /// The gate may go on.
+    proceeds: AtomicBool,
+    pub(crate) traffic: Traffic,
+    /// The URL in the peer's preflight.
+    pub(crate) claimed: OnceLock<Box<str>>,
+    /// Set when the peer table has opened this connection.
+    pub(crate) session: OnceLock<Session>,
 }
 
-/// The transmit half and how far the connection's end has come. Locked for a push, a write or a look.
+/// From the moment when a connection carries the messages of its peer.
+pub(crate) struct Session {
+    pub(crate) peer: Peer,
+    pub(crate) claimed: bool,
+    pub(crate) opened_at: SystemTime,
+    /// To be set when everything about this session was told.
+    pub(crate) told: Arc<Told>,
+    /// The session before, of the same peer.
+    pub(crate) before: Option<Arc<Told>>,
+}
+
+/// The transmit half and how far the connection's end has come. Locked for a write or a look; before a mailbox, after
+/// the book.
 struct Side {
     tx: Tx<Heap>,
+    /// Whose messages go out here, once the connection is open.
+    mailbox: Option<Arc<Mailbox>>,
     /// This end wants the end. The first reason counts.
     asked: Option<CloseReason>,
+    /// The peer was told why, or never will be.
+    parted: bool,
     /// How long the rest may take to be written.
     flush: Duration,
     /// The reader has closed; until then what is queued may be written.
-    ended: Option<(Down, Instant)>,
+    ended: Option<Instant>,
     /// Everything is written, or never will be.
     writer_done: bool,
-    /// To be woken when something is pushed, and when the end comes nearer.
+    /// To be woken when something is queued here, and when the end comes nearer.
     writer: Option<Waker>,
-    /// Somebody waits until the queue has room.
-    room_wanted: bool,
-}
-
-impl Side {
-    fn is_running(&self) -> bool {
-        self.asked.is_none() && self.ended.is_none()
-    }
+    /// When the outbox may give memory back.
+    relax_at: Option<Instant>,
 }
 
 impl Link {
     pub(crate) fn new(
-        id: u64,
+        id: ConnectionId,
+        number: u64,
         role: Role,
         stream: Async<TcpStream>,
-        clock: Clock,
-        config: &Config,
+        shared: &Shared,
     ) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
+        keep_alive(stream.get_ref());
         let side = Side {
-            tx: Tx::new(config, Plain::default()),
+            tx: Tx::new(&shared.config, Plain::default()),
+            mailbox: None,
             asked: None,
+            parted: false,
             flush: FLUSH,
             ended: None,
             writer_done: false,
             writer: None,
-            room_wanted: false,
+            relax_at: None,
         };
         Ok(Self {
             id,
+            number,
             role,
             local: stream.get_ref().local_addr()?,
             stream,
-            clock,
+            clock: shared.clock,
+            relax_interval: shared.config.relax_interval,
             side: Mutex::new(side),
             reader: Mutex::new(None),
             asked: AtomicBool::new(false),
-            received: Received::default(),
-            opened: OnceLock::new(),
-            changed: Event::new(),
+            broken: AtomicBool::new(false),
+            proceeds: AtomicBool::new(false),
+            traffic: Traffic::default(),
+            claimed: OnceLock::new(),
+            session: OnceLock::new(),
         })
     }
 
@@ -122,70 +150,93 @@ impl Link {
         result
     }
 
-    /// Queues a message. `None` if the connection is not open any more.
-    pub(crate) fn push(&self, message: &Message<'_>) -> Option<Result<(), PushError>> {
-        let mut side = self.side();
-        if !side.is_running() {
-            return None;
-        }
-        let pushed = side.tx.push(self.clock.now(), message);
-        let writer = side.writer.take();
-        drop(side);
-        wake(writer);
-        Some(pushed)
+    // Steps of the peer table. The book is locked.
+
+    /// The gate may go on.
+    pub(crate) fn proceed(&self, after: &mut After) {
+        self.proceeds.store(true, Ordering::Release);
+        after.wakers.extend(self.take_reader());
     }
 
-    /// Queues a message without copying its payload.
-    pub(crate) fn push_shared(
+    /// Writes an empty frame.
+    pub(crate) fn probe(&self, now: Instant, after: &mut After) {
+        let mut side = self.side();
+        // Without room for five bytes there is enough under way to find out whether the peer is there.
+        let _ = side.tx.push_empty(now);
+        after.wakers.extend(side.writer.take());
+    }
+
+    /// From now on messages of the mailbox are written here.
+    pub(crate) fn begin(&self, session: Session, mailbox: &Arc<Mailbox>, after: &mut After) {
+        let set = self.session.set(session);
+        debug_assert!(set.is_ok(), "a connection opens once");
+        let mut side = self.side();
+        side.mailbox = Some(mailbox.clone());
+        after.wakers.extend(side.writer.take());
+    }
+
+    /// Takes no more messages, finishes the one that has begun, and tells the peer why, in these words if there are
+    /// some. Returns whether messages still wait for the peer.
+    pub(crate) fn part(
         &self,
-        routing: &Message<'_>,
-        data: Bytes,
-    ) -> Result<(), (Option<PushError>, Bytes)> {
+        shared: &Shared,
+        reason: CloseReason,
+        words: Option<&[u8]>,
+        after: &mut After,
+    ) -> bool {
         let mut side = self.side();
-        if !side.is_running() {
-            return Err((None, data));
-        }
-        let pushed = side.tx.push_shared(self.clock.now(), routing, data);
-        let writer = side.writer.take();
-        drop(side);
-        wake(writer);
-        pushed.map_err(|(error, data)| (Some(error), data))
-    }
-
-    /// Asks for the end. The peer is told `farewell` after all that is queued, if there is one and room for it.
-    pub(crate) fn close(&self, reason: CloseReason, farewell: Option<&[u8]>, flush: Duration) {
-        let mut side = self.side();
-        if side.is_running() {
-            if let Some(farewell) = farewell {
-                // Without room the peer sees the end of the stream without a reason.
-                let _ = side.tx.push_disconnect(self.clock.now(), farewell);
+        let Side { tx, mailbox, parted, .. } = &mut *side;
+        // Where nothing can be written there is nothing to finish.
+        let mute = matches!(reason, CloseReason::Failed | CloseReason::Timeout(Timeout::Write));
+        let (mut whole, mut waiting) = (true, false);
+        if let Some(mailbox) = mailbox {
+            let mut inner = mailbox.lock();
+            if inner.writer == Some(self.id) {
+                let (before, written) = (inner.outbox.len(), inner.outbox.next_written());
+                whole = !mute && tx.finish_frame(&mut inner.outbox);
+                self.count_sent(&inner, before, written);
+                inner.settle(before, &shared.budget);
+                inner.writer = None;
+                waiting = inner.outbox.has_unwritten();
             }
-            side.asked = Some(reason);
-            side.flush = flush;
-            self.asked.store(true, Ordering::Release);
         }
-        let writer = side.writer.take();
-        drop(side);
-        wake(writer);
-        self.wake_reader();
+        if !std::mem::replace(parted, true) && whole && !mute {
+            match words {
+                // Without room the peer sees the end of the stream without a reason.
+                Some(words) => {
+                    let _ = tx.push_disconnect(self.clock.now(), words);
+                }
+                None => tx.push_farewell(self.clock.now(), reason),
+            }
+        }
+        after.wakers.extend(side.writer.take());
+        waiting
     }
 
-    /// Asks for the end with a reason for the peer. What is queued may be written within `flush`, or a second.
-    pub(crate) fn disconnect(&self, farewell: &[u8], flush: Option<Duration>) {
-        self.close(CloseReason::Local, Some(farewell), flush.unwrap_or(FLUSH));
+    /// Asks the reader for the end.
+    pub(crate) fn ask(&self, reason: CloseReason, after: &mut After) {
+        self.side().asked.get_or_insert(reason);
+        self.asked.store(true, Ordering::Release);
+        after.wakers.extend(self.take_reader());
     }
+
+    // Until here.
 
     /// Ends the connection without regard for what is queued.
     pub(crate) fn cut(&self) {
-        self.close(CloseReason::Local, None, Duration::ZERO);
         let mut side = self.side();
+        side.asked.get_or_insert(CloseReason::Local);
         side.flush = Duration::ZERO;
-        if let Some((_, until)) = &mut side.ended {
+        if let Some(until) = &mut side.ended {
             *until = Instant::ZERO;
         }
+        let writer = side.writer.take();
         drop(side);
+        self.asked.store(true, Ordering::Release);
+        wake(writer);
         // What the socket does about it does not matter: it is dropped by whoever wakes up.
         let _ = self.stream.get_ref().shutdown(Shutdown::Both);
+        self.wake_reader();
     }
 
     /// The reason for which this end wants the end, if it does.
@@ -200,78 +251,38 @@ impl Link {
         self.asked().map_or(Poll::Pending, Poll::Ready)
     }
 
+    /// Whether the gate may go on. The task was registered by [`poll_asked`](Self::poll_asked).
+    pub(crate) fn may_proceed(&self) -> bool {
+        self.proceeds.load(Ordering::Acquire)
+    }
+
+    /// Whether a write has failed.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
     fn register_reader(&self, cx: &Context<'_>) {
         register(&mut self.reader.lock().unwrap_or_else(PoisonError::into_inner), cx);
     }
 
+    fn take_reader(&self) -> Option<Waker> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn wake_reader(&self) {
-        let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner).take();
-        wake(reader);
+        wake(self.take_reader());
     }
 
-    /// The gate is open.
-    pub(crate) fn open(&self, peer: Peer) {
-        let set = self.opened.set((peer, SystemTime::now()));
-        debug_assert!(set.is_ok(), "a gate opens once");
-        self.changed.notify(usize::MAX);
-    }
-
-    pub(crate) fn peer(&self) -> Option<&Peer> {
-        self.opened.get().map(|(peer, _)| peer)
-    }
-
-    /// Waits until the gate is open, or the connection ends.
-    pub(crate) async fn opened(&self) -> Result<Peer, Down> {
-        loop {
-            let changed = self.changed.listen();
-            if let Some(peer) = self.peer() {
-                return Ok(peer.clone());
-            }
-            if let Some(down) = self.down() {
-                return Err(down);
-            }
-            changed.await;
-        }
-    }
-
-    /// Waits until the queue has room for a message of `len` bytes and is half empty; `false` if the connection ends.
-    pub(crate) async fn ready(&self, len: usize, limit: usize) -> bool {
-        loop {
-            let changed = self.changed.listen();
-            {
-                let mut side = self.side();
-                if !side.is_running() {
-                    return false;
-                }
-                let pending = side.tx.pending();
-                let needs = len.saturating_add(pending).saturating_add(OVERHEAD);
-                if pending == 0 || (pending <= limit / 2 && needs <= limit) {
-                    return true;
-                }
-                side.room_wanted = true;
-            }
-            changed.await;
-        }
-    }
-
-    fn down(&self) -> Option<Down> {
-        self.side().ended.as_ref().map(|(down, _)| down.clone())
-    }
-
-    /// The reader has closed: what is queued, and a farewell, may be written for a while.
-    pub(crate) fn finish(&self, down: Down) {
+    /// The reader has closed: what is queued may be written for a while.
+    pub(crate) fn finish(&self, reason: CloseReason) {
         let mut side = self.side();
-        if side.ended.is_none() {
-            let now = self.clock.now();
-            side.tx.push_farewell(now, down.reason);
-            let pointless = matches!(down.reason, CloseReason::Failed | CloseReason::Timeout(Timeout::Write));
-            let until = if pointless { now } else { now + side.flush };
-            side.ended = Some((down, until));
-        }
+        let now = self.clock.now();
+        let pointless = matches!(reason, CloseReason::Failed | CloseReason::Timeout(Timeout::Write));
+        let until = if pointless { now } else { now + side.flush };
+        side.ended.get_or_insert(until);
         let writer = side.writer.take();
         drop(side);
         wake(writer);
-        self.changed.notify(usize::MAX);
     }
 
     /// Reads and discards until the peer has ended too, or the time for writing is over: a socket that is closed with
@@ -283,7 +294,7 @@ impl Link {
         heard_end: &mut bool,
     ) -> Poll<()> {
         self.register_reader(cx);
-        let until = self.side().ended.as_ref().map(|(_, until)| *until);
+        let until = self.side().ended;
         if alarm.poll(cx, &self.clock, until).is_ready() {
             return Poll::Ready(());
         }
@@ -310,7 +321,13 @@ impl Link {
     }
 
     /// One turn of the writer. Ready when nothing will be written any more: `true` if nothing was left.
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, alarm: &mut Alarm, full: &mut bool) -> Poll<bool> {
+    pub(crate) fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        budget: &Budget,
+        alarm: &mut Alarm,
+        full: &mut bool,
+    ) -> Poll<bool> {
         for _ in 0..WRITES_A_TURN {
             let writable = !*full || self.stream.poll_writable(cx).is_ready();
             let mut side = self.side();
@@ -318,21 +335,60 @@ impl Link {
             if *full {
                 return self.wait(side, cx, alarm);
             }
-            match side.tx.transmit_slices(self.clock.now(), |pieces| self.write(pieces)) {
+            let now = self.clock.now();
+            let Side { tx, mailbox, .. } = &mut *side;
+            let result = match mailbox {
+                Some(mailbox) => {
+                    let mut inner = mailbox.lock();
+                    let (before, written) = (inner.outbox.len(), inner.outbox.next_written());
+                    let mine = inner.writer == Some(self.id);
+                    let outbox = mine.then_some(&mut inner.outbox);
+                    let result = tx.transmit_slices_with(now, outbox, |pieces| self.write(pieces));
+                    if mine {
+                        self.count_sent(&inner, before, written);
+                        inner.settle(before, budget);
+                        if matches!(result, Ok(0)) {
+                            register(&mut inner.waker, cx);
+                        }
+                    }
+                    let limit = before / 2;
+                    let changed = inner.outbox.len() <= limit;
+                    drop(inner);
+                    if changed {
+                        mailbox.notify();
+                    }
+                    result
+                }
+                None => tx.transmit_slices(now, |pieces| self.write(pieces)),
+            };
+            match result {
                 Ok(0) if side.ended.is_some() => {
                     // The peer sees the end of the stream after the last byte.
                     let _ = self.stream.get_ref().shutdown(Shutdown::Write);
                     return Poll::Ready(self.done(side));
                 }
                 Ok(0) => return self.wait(side, cx, alarm),
-                Ok(_) => self.made_room(&mut side),
+                Ok(_) => {
+                    let relax = self.relax_interval;
+                    side.relax_at.get_or_insert(now + relax);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => *full = true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Poll::Ready(self.give_up(side, CloseReason::Failed)),
+                Err(_) => {
+                    // The peer may have said why, and the reader has not heard it yet.
+                    self.broken.store(true, Ordering::Release);
+                    return Poll::Ready(self.done(side));
+                }
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Counts what has gone out of the outbox.
+    fn count_sent(&self, inner: &Inner, before: usize, written: u64) {
+        add(&self.traffic.sent_bytes, (before - inner.outbox.len()) as u64);
+        add(&self.traffic.sent_messages, inner.outbox.next_written() - written);
     }
 
     fn write(&self, pieces: &[&[u8]]) -> io::Result<usize> {
@@ -351,11 +407,19 @@ impl Link {
     fn wait(&self, mut side: MutexGuard<'_, Side>, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<bool> {
         register(&mut side.writer, cx);
         loop {
-            let until = side.ended.as_ref().map(|(_, until)| *until);
-            let deadline = until.or_else(|| side.tx.poll_timeout());
+            let until = side.ended;
+            let deadline = until.or_else(|| side.tx.poll_timeout().into_iter().chain(side.relax_at).min());
             let now = self.clock.now();
             if deadline.is_some_and(|deadline| deadline <= now) {
-                if until.is_some() || !side.tx.handle_timeout(now) {
+                if until.is_some() {
+                    return Poll::Ready(self.give_up(side, CloseReason::Local));
+                }
+                if side.relax_at.is_some_and(|at| at <= now) {
+                    let mailbox = side.mailbox.clone();
+                    let more = mailbox.is_some_and(|mailbox| mailbox.lock().outbox.relax());
+                    side.relax_at = more.then(|| now + self.relax_interval);
+                }
+                if !side.tx.handle_timeout(now) {
                     return Poll::Ready(self.give_up(side, CloseReason::Timeout(Timeout::Write)));
                 }
             } else if alarm.poll(cx, &self.clock, deadline).is_pending() {
@@ -366,10 +430,8 @@ impl Link {
 
     /// Nothing can be written any more. If the reader does not know yet, it is told.
     fn give_up(&self, mut side: MutexGuard<'_, Side>, reason: CloseReason) -> bool {
-        if side.is_running() {
-            side.asked = Some(reason);
-            self.asked.store(true, Ordering::Release);
-        }
+        side.asked.get_or_insert(reason);
+        self.asked.store(true, Ordering::Release);
         // After the reason is set, so that the reader does not take this for the peer's end.
         let _ = self.stream.get_ref().shutdown(Shutdown::Both);
         self.done(side)
@@ -383,32 +445,51 @@ impl Link {
         clean
     }
 
-    fn made_room(&self, side: &mut Side) {
-        if side.room_wanted {
-            side.room_wanted = false;
-            self.changed.notify(usize::MAX);
-        }
-    }
-
-    /// `None` while the gate is not open.
+    /// `None` while the connection is not the one that carries its peer's messages.
     pub(crate) fn stats(&self) -> Option<ConnectionStats> {
-        let (peer, opened_at) = self.opened.get()?;
-        let (received_messages, received_bytes, dropped_messages) = self.received.read();
+        let Session { peer, claimed, opened_at, .. } = self.session.get()?;
         let side = self.side();
-        let sent = side.tx.counts();
+        let inner = side.mailbox.as_ref()?.lock();
+        if inner.writer != Some(self.id) {
+            return None;
+        }
         Some(ConnectionStats {
-            id: self.id,
+            id: self.number,
             peer: peer.url().to_owned(),
+            peer_id: peer.id().to_string(),
+            claimed: *claimed,
             direction: Direction::from(self.role),
-            opened_at: *opened_at,
-            received_messages,
-            received_bytes,
-            dropped_messages,
-            sent_messages: sent.messages,
-            sent_bytes: sent.bytes,
-            queued_bytes: side.tx.pending(),
+            opened_at_s: opened_at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            received_messages: read(&self.traffic.received_messages),
+            received_bytes: read(&self.traffic.received_bytes),
+            dropped_messages: read(&self.traffic.dropped_messages),
+            sent_messages: read(&self.traffic.sent_messages),
+            sent_bytes: read(&self.traffic.sent_bytes),
+            queued_bytes: inner.outbox.len(),
         })
     }
+
+    /// Adds what went through this connection.
+    pub(crate) fn add_to(&self, totals: &mut Totals) {
+        // While the writer counts it holds this.
+        let _side = self.side();
+        totals.received_messages += read(&self.traffic.received_messages);
+        totals.received_bytes += read(&self.traffic.received_bytes);
+        totals.dropped_messages += read(&self.traffic.dropped_messages);
+        totals.sent_messages += read(&self.traffic.sent_messages);
+        totals.sent_bytes += read(&self.traffic.sent_bytes);
+    }
+}
+
+/// Has the system find out about a peer that is silently dead. A system that does not know how to does without.
+fn keep_alive(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let keep_alive = TcpKeepalive::new().with_time(KEEP_ALIVE);
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows))]
+    let keep_alive = keep_alive.with_interval(KEEP_ALIVE / 3).with_retries(3);
+    let _ = socket.set_tcp_keepalive(&keep_alive);
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = socket.set_tcp_user_timeout(Some(KEEP_ALIVE));
 }
 
 fn register(slot: &mut Option<Waker>, cx: &Context<'_>) {

@@ -1,47 +1,211 @@
-//! Accepts connections.
+//! Listens on addresses that come and go, and accepts connections.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
+use event_listener::Event;
 use futures_lite::future;
-use kitfox_core::connection::{Plain, Role, Rx};
+use kitfox_core::connection::{CloseReason, Plain, Role, Rx};
+use kitfox_core::node::Ending;
 
-use crate::node::{Shared, TaskGuard};
+use crate::addr;
+use crate::connection;
+use crate::error::ListenError;
+use crate::link::Link;
+use crate::node::{Node, Shared, TaskGuard};
+use crate::registry::Listener;
 
 /// After a failure the listener pauses for so long, and twice as long after each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Accepts connections until the node is shut down. The guard is dropped last: then the address is free again.
-pub(crate) async fn listen(
-    _guard: TaskGuard,
-    shared: Arc<Shared>,
-    listener: Async<TcpListener>,
-    addr: SocketAddr,
-) {
+/// An address that is listened on.
+pub(crate) struct Listening {
+    pub(crate) addr: SocketAddr,
+    stop: Arc<Stop>,
+}
+
+/// Tells a listener to end, and when it has.
+#[derive(Default)]
+struct Stop {
+    stopped: AtomicBool,
+    stops: Event,
+    ended: AtomicBool,
+    ends: Event,
+}
+
+async fn until(flag: &AtomicBool, event: &Event) {
+    loop {
+        let changed = event.listen();
+        if flag.load(Ordering::Acquire) {
+            return;
+        }
+        changed.await;
+    }
+}
+
+fn set(flag: &AtomicBool, event: &Event) {
+    flag.store(true, Ordering::Release);
+    event.notify(usize::MAX);
+}
+
+impl Shared {
+    /// Our URL at an address that is listened on.
+    fn url_at(&self, addr: SocketAddr) -> String {
+        match &self.setup.advertise {
+            Some(url) => url.clone(),
+            None => addr::plain_url(addr, &self.setup.peer_id),
+        }
+    }
+
+    /// Our URL, as a peer on a connection with this local address is told.
+    pub(crate) fn own_url(&self, local: SocketAddr) -> String {
+        match &self.setup.advertise {
+            Some(url) => url.clone(),
+            None => {
+                let addrs: Vec<_> = self.listening().iter().map(|listening| listening.addr).collect();
+                addr::plain_url(addr::own_addr(&addrs, local), &self.setup.peer_id)
+            }
+        }
+    }
+
+    fn tell_address(&self, url: &str, gone: bool) {
+        let snapshot = self.registry.snapshot();
+        let listeners = snapshot.listeners(snapshot.rules.new_listening_address_targets());
+        drop(snapshot);
+        for listener in listeners {
+            match (listener, gone) {
+                (Listener::Handler, false) => self.handler.new_listening_address(url),
+                (Listener::Handler, true) => self.handler.lost_listening_address(url),
+                (Listener::Space(space), false) => space.new_listening_address(url),
+                (Listener::Space(space), true) => space.lost_listening_address(url),
+                (Listener::Module(_), _) => {}
+            }
+        }
+    }
+}
+
+impl Node {
+    /// Listens on an address, `host:port`; port 0 takes one that is free. Returns the URL under which peers reach the
+    /// node there, and tells it to handlers. A node may listen on several addresses; they may come and go.
+    ///
+    /// With a wildcard address (`0.0.0.0`, `[::]`) the URL has that address in it; a peer is told the address by
+    /// which it came.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn listen(&self, addr: &str) -> Result<String, ListenError> {
+        let shared = &self.shared;
+        let addrs = addr::resolve_text(addr.to_owned()).await.map_err(ListenError::Address)?;
+        let mut bound = Err(ListenError::Address(io::ErrorKind::NotFound.into()));
+        for addr in addrs {
+            bound = Async::<TcpListener>::bind(addr).map_err(ListenError::Bind);
+            if bound.is_ok() {
+                break;
+            }
+        }
+        let listener = bound?;
+        let addr = listener.get_ref().local_addr().map_err(ListenError::Bind)?;
+        let stop = Arc::new(Stop::default());
+        let guard = {
+            // Under the lock, so that a shutdown either is seen here or sees the task.
+            let book = shared.book();
+            if book.shut_down {
+                return Err(ListenError::ShutDown);
+            }
+            shared.task()
+        };
+        shared.listening().push(Listening { addr, stop: stop.clone() });
+        shared.spawn(listen(guard, listener, stop));
+        let url = shared.url_at(addr);
+        shared.tell_address(&url, false);
+        Ok(url)
+    }
+
+    /// Stops listening where [`listen`](Self::listen) has returned this URL, and tells it to handlers; with an
+    /// advertised URL, everywhere. Connections stay. When the future ends the address is free. Returns whether the
+    /// node listened there.
+    pub async fn unlisten(&self, url: &str) -> bool {
+        let shared = &self.shared;
+        let stops: Vec<_> = shared
+            .listening()
+            .iter()
+            .filter(|listening| shared.url_at(listening.addr) == url)
+            .map(|listening| listening.stop.clone())
+            .collect();
+        for stop in &stops {
+            set(&stop.stopped, &stop.stops);
+        }
+        for stop in &stops {
+            until(&stop.ended, &stop.ends).await;
+        }
+        if !stops.is_empty() {
+            shared.tell_address(url, true);
+        }
+        !stops.is_empty()
+    }
+}
+
+/// Accepts connections until it is stopped. The guard is dropped last: then the address is free again.
+async fn listen(guard: TaskGuard, listener: Async<TcpListener>, stop: Arc<Stop>) {
+    let shared = &guard.shared;
     let accepting = async {
         let mut backoff = BACKOFF_MIN;
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => {
                     backoff = BACKOFF_MIN;
-                    let rx = Rx::accept(shared.clock.now(), &shared.config, Plain::default());
-                    // Who is turned away sees the end of the stream; the table has counted it.
-                    let _ = shared.attach(stream, Role::Acceptor, rx);
+                    accept(shared, stream);
                     future::yield_now().await;
                 }
                 // No file descriptors, no memory, a peer that was gone before it was accepted: the next call may well
                 // fail again at once.
                 Err(_) => {
-                    shared.table().totals.accept_errors += 1;
+                    shared.book().totals.accept_errors += 1;
                     Timer::after(backoff).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }
         }
     };
-    future::or(shared.closing(), accepting).await;
-    shared.addrs().retain(|other| *other != addr);
+    future::or(future::or(shared.closing(), until(&stop.stopped, &stop.stops)), accepting).await;
+    shared.listening().retain(|other| !Arc::ptr_eq(&other.stop, &stop));
+    drop(listener);
+    set(&stop.ended, &stop.ends);
+}
+
+/// Takes a socket in and starts its tasks. Who is turned away sees the end of the stream.
+fn accept(shared: &Arc<Shared>, stream: Async<std::net::TcpStream>) {
+    let link = shared.with_book(|book, now, _| {
+        if book.shut_down {
+            return None;
+        }
+        let Ok(id) = book.table.accept() else {
+            book.totals.turned_away += 1;
+            return None;
+        };
+        let number = book.next_number();
+        match Link::new(id, number, Role::Acceptor, stream, shared) {
+            Ok(link) => {
+                let link = Arc::new(link);
+                book.totals.accepted += 1;
+                book.link_up(&link);
+                Some(link)
+            }
+            Err(_) => {
+                let ending = Ending { reason: CloseReason::Failed, superseded: false, waiting: false };
+                book.table.ended(now, id, ending);
+                book.table.release(id);
+                None
+            }
+        }
+    });
+    if let Some(link) = link {
+        let rx = Rx::accept(shared.clock.now(), &shared.config, Plain::default());
+        connection::start(shared, link, rx.settling());
+    }
 }

@@ -1,48 +1,52 @@
-//! The handle that applications hold.
+//! The handle that applications hold, and what all tasks of a node share.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant as StdInstant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard, Weak};
+use std::time::Duration;
 
-use async_io::{Async, Timer};
+use async_io::Timer;
 use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::future;
-use kitfox_core::connection::{NotDialable, Plain, PushError, Role, Rx};
-use kitfox_core::router::{BlockedCounts, RegisterError, SendRefused};
+use kitfox_core::node::{MessageId, PeerTable};
+use kitfox_core::router::{BlockedCounts, RegisterError};
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::{Message, PeerUrl};
 use kitfox_core::{Config, PeerId};
 
 use crate::addr;
+use crate::book::Book;
 use crate::builder::{Builder, Limits, Spawner};
-use crate::connection::{self, Reader};
-use crate::error::{BlockError, ConnectError, ListenError, NotConnected, SendError, Unsent};
+use crate::error::{BlockError, ConnectError, NotConnected, SendError, Unsent};
+use crate::events::NewsQueue;
 use crate::handler::{Handler, ModuleHandler, Peer, SpaceHandler};
-use crate::link::Link;
-use crate::listener;
-use crate::registry::{Listener, Registry};
+use crate::listener::Listening;
+use crate::mailbox::{Budget, Mailbox};
+use crate::registry::{ModuleTarget, Registry, SpaceTarget};
+use crate::send::{self, PeerHandle};
+use crate::space::{MessageStream, Module, Space};
 use crate::stats::{BlockedStats, Stats};
-use crate::table::Table;
 use crate::time::Clock;
 
 /// How long a shutdown waits for tasks that should have ended.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a node that nobody holds any more may write what is queued.
+const LAST_FLUSH: Duration = Duration::from_secs(1);
+
 /// What the peers are told when the node goes.
 const SHUTDOWN: &[u8] = b"shutdown";
 
-/// A handle to a node. Clones are handles to the same one; when the last is dropped, everything closes: peers are told
-/// "shutdown", and the tasks end within a second.
+/// A handle to a node. Clones are handles to the same one; when the last is dropped, everything closes: what is queued
+/// for connected peers is written for a second, they are told "shutdown", and the tasks end.
 ///
 /// A handler that keeps a handle would keep its own node alive: give it a [`WeakNode`].
 #[derive(Clone)]
 pub struct Node {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     alive: Arc<Alive>,
 }
 
@@ -58,8 +62,15 @@ struct Alive(Weak<Shared>);
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.close(None);
+        // A shutdown that nobody waited for to the end has left something to be done too.
+        if let Some(shared) = self.0.upgrade()
+            && (shared.stop() || shared.tasks.load(Ordering::Acquire) > 0)
+        {
+            let guard = shared.task();
+            shared.spawn(async move {
+                guard.shared.flush(LAST_FLUSH).await;
+                guard.shared.part();
+            });
         }
     }
 }
@@ -67,16 +78,24 @@ impl Drop for Alive {
 /// What handles and tasks of a node share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) registry: Arc<Registry>,
     pub(crate) handler: Arc<dyn Handler>,
-    limits: Limits,
-    setup: Setup,
+    pub(crate) setup: Setup,
+    pub(crate) budget: Budget,
+    pub(crate) receive_bytes: AtomicUsize,
+    pub(crate) news: NewsQueue,
+    /// The peer table has an earlier deadline than its clock knows, or the node is closing.
+    pub(crate) rearmed: Event,
     spawner: Spawner,
     counts: Mutex<BlockedCounts<Heap>>,
-    table: Mutex<Table>,
-    /// The addresses that are listened on.
-    addrs: Mutex<Vec<SocketAddr>>,
+    book: Mutex<Book>,
+    /// Mailboxes by the text of a URL. Written when a peer comes or goes, read with every message: a lock for many
+    /// readers is enough, since they only look and leave.
+    routes: RwLock<HashMap<Box<str>, Arc<Mailbox>>>,
+    listening: Mutex<Vec<Listening>>,
+    closing: AtomicBool,
     tasks: AtomicUsize,
     connections: AtomicUsize,
     unflushed: AtomicUsize,
@@ -87,13 +106,14 @@ pub(crate) struct Shared {
 /// Who we are.
 pub(crate) struct Setup {
     pub(crate) peer_id: String,
+    pub(crate) id: PeerId,
     pub(crate) advertise: Option<String>,
-    pub(crate) hash_seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// Counts a task, and perhaps a connection, while it exists.
 pub(crate) struct TaskGuard {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     connection: bool,
 }
 
@@ -115,17 +135,24 @@ impl Shared {
         handler: Arc<dyn Handler>,
         spawner: Spawner,
     ) -> Arc<Self> {
+        let table = PeerTable::new(&limits.peers, setup.id, setup.seed);
         Arc::new(Self {
             config,
             clock: Clock::start(),
             registry: Arc::new(Registry::new(&limits.router)),
             handler,
-            counts: Mutex::new(BlockedCounts::new(&limits.router, setup.hash_seed)),
+            budget: Budget::new(limits.max_send_bytes),
+            receive_bytes: AtomicUsize::new(0),
+            news: NewsQueue::default(),
+            rearmed: Event::new(),
+            counts: Mutex::new(BlockedCounts::new(&limits.router, setup.seed)),
+            book: Mutex::new(Book::new(table)),
+            routes: RwLock::default(),
+            listening: Mutex::default(),
             limits,
             setup,
             spawner,
-            table: Mutex::default(),
-            addrs: Mutex::default(),
+            closing: AtomicBool::new(false),
             tasks: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             unflushed: AtomicUsize::new(0),
@@ -133,117 +160,98 @@ impl Shared {
         })
     }
 
-    pub(crate) fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn counts(&self) -> MutexGuard<'_, BlockedCounts<Heap>> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn addrs(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
-        self.addrs.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn listening(&self) -> MutexGuard<'_, Vec<Listening>> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn task(self: &Arc<Self>, connection: bool) -> TaskGuard {
+    pub(crate) fn routed(&self, url: &str) -> Option<Arc<Mailbox>> {
+        self.routes.read().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+    }
+
+    pub(crate) fn routes_mut(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Arc<Mailbox>>> {
+        self.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A URL that was accepted before.
+    pub(crate) fn parse<'a>(&self, url: &'a str) -> Option<PeerUrl<'a>> {
+        PeerUrl::parse(url, &self.config.url).ok()
+    }
+
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        (self.spawner)(Box::pin(task));
+    }
+
+    pub(crate) fn task(self: &Arc<Self>) -> TaskGuard {
         self.tasks.fetch_add(1, Ordering::AcqRel);
-        TaskGuard { shared: self.clone(), connection }
+        TaskGuard { shared: self.clone(), connection: false }
+    }
+
+    pub(crate) fn connection_task(self: &Arc<Self>) -> TaskGuard {
+        self.connections.fetch_add(1, Ordering::AcqRel);
+        let mut guard = self.task();
+        guard.connection = true;
+        guard
     }
 
     pub(crate) fn count_unflushed(&self) {
         self.unflushed.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Our URL, as a peer on a connection with this local address is told.
-    pub(crate) fn own_url(&self, local: SocketAddr) -> String {
-        match &self.setup.advertise {
-            Some(url) => url.clone(),
-            None => addr::plain_url(addr::own_addr(&self.addrs(), local), &self.setup.peer_id),
-        }
-    }
-
-    /// Takes a socket in and starts its tasks.
-    pub(crate) fn attach(
-        self: &Arc<Self>,
-        stream: Async<TcpStream>,
-        role: Role,
-        rx: Rx<Heap>,
-    ) -> Result<Arc<Link>, ConnectError> {
-        let mut guard = self.task(false);
-        let reserved = self.connections.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-            (count < self.limits.max_connections).then_some(count + 1)
-        });
-        if reserved.is_err() {
-            self.table().totals.turned_away += 1;
-            return Err(ConnectError::TooManyConnections);
-        }
-        guard.connection = true;
-        let id = self.table().next_id();
-        let link = Link::new(id, role, stream, self.clock, &self.config).map_err(ConnectError::Dial)?;
-        let link = Arc::new(link);
-        let evicted = {
-            let mut table = self.table();
-            if table.shut_down {
-                return Err(ConnectError::ShutDown);
-            }
-            table.insert(&link, role == Role::Acceptor, self.limits.max_pending)
-        };
-        if let Some(evicted) = evicted {
-            evicted.cut();
-        }
-        let writer = connection::write(self.task(false), self.clone(), link.clone());
-        let reader = Reader::new(self.clone(), link.clone(), rx, guard);
-        (self.spawner)(Box::pin(reader.run()));
-        (self.spawner)(Box::pin(writer));
-        Ok(link)
-    }
-
-    /// The gate of a connection is open.
-    pub(crate) fn opened(&self, link: &Arc<Link>, peer: &Peer) {
-        {
-            // Under the lock, so that whoever hears of it can send.
-            let mut table = self.table();
-            link.open(peer.clone());
-            table.open(link, peer);
-        }
-        self.handler.peer_up(peer);
-    }
-
-    /// A connection has ended.
-    pub(crate) fn detach(&self, link: &Link) {
-        self.table().remove(link);
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Resolves once the node is closing.
     pub(crate) async fn closing(&self) {
         loop {
             let changed = self.changed.listen();
-            if self.table().shut_down {
+            if self.is_closing() {
                 return;
             }
             changed.await;
         }
     }
 
-    /// Closes everything. What is queued may still be written within a limit of time: a short one, if none is given.
-    fn close(&self, flush: Option<Duration>) {
-        let links: Vec<_> = {
-            let mut table = self.table();
-            table.shut_down = true;
-            table.links().cloned().collect()
-        };
-        for link in links {
-            link.disconnect(SHUTDOWN, flush);
+    /// Nothing new is taken in; what is not connected is closed. Returns whether this was the first call.
+    fn stop(self: &Arc<Self>) -> bool {
+        let first = !self.closing.swap(true, Ordering::AcqRel);
+        if first {
+            self.with_book(|book, now, after| {
+                book.shut_down = true;
+                book.close(self, now, false, SHUTDOWN, after);
+            });
+            self.changed.notify(usize::MAX);
         }
-        self.changed.notify(usize::MAX);
+        first
     }
-}
 
-/// A peer's URL and the id in it.
-fn parse<'a>(url: &'a str, config: &Config) -> Result<(PeerUrl<'a>, PeerId), SendError> {
-    let url = PeerUrl::parse(url, &config.url).map_err(SendError::InvalidUrl)?;
-    let id = url.peer_id().and_then(PeerId::new).ok_or(SendError::NoPeerId)?;
-    Ok((url, id))
+    /// Waits until everything for connected peers is written, but not for ever.
+    async fn flush(&self, limit: Duration) {
+        let mailboxes: Vec<_> = self.book().mailboxes().cloned().collect();
+        let written = async {
+            for mailbox in mailboxes {
+                mailbox.when(|inner| (inner.outbox.is_empty() || inner.gone).then_some(())).await;
+            }
+        };
+        let late = async {
+            Timer::after(limit).await;
+        };
+        future::or(written, late).await;
+    }
+
+    /// Says goodbye to everybody.
+    fn part(self: &Arc<Self>) {
+        self.with_book(|book, now, after| book.close(self, now, true, SHUTDOWN, after));
+        self.rearmed.notify(usize::MAX);
+    }
 }
 
 impl Node {
@@ -267,59 +275,24 @@ impl Node {
         &self.shared.setup.peer_id
     }
 
-    /// Listens on an address, `host:port`; port 0 takes one that is free. Returns the URL under which peers reach the
-    /// node there, and tells it to handlers. A node may listen on several addresses.
-    ///
-    /// With a wildcard address (`0.0.0.0`, `[::]`) the URL has that address in it; a peer is told the address by
-    /// which it came.
-    ///
-    /// # Errors
-    /// See [`ListenError`].
-    pub async fn listen(&self, addr: &str) -> Result<String, ListenError> {
-        let shared = &self.shared;
-        let addrs = addr::resolve_text(addr.to_owned()).await.map_err(ListenError::Address)?;
-        let mut bound = Err(ListenError::Address(io::ErrorKind::NotFound.into()));
-        for addr in addrs {
-            bound = Async::<TcpListener>::bind(addr).map_err(ListenError::Bind);
-            if bound.is_ok() {
-                break;
-            }
-        }
-        let listener = bound?;
-        let addr = listener.get_ref().local_addr().map_err(ListenError::Bind)?;
-        let guard = {
-            // Under the lock, so that a shutdown either is seen here or sees the task.
-            let table = shared.table();
-            if table.shut_down {
-                return Err(ListenError::ShutDown);
-            }
-            shared.task(false)
-        };
-        shared.addrs().push(addr);
-        (shared.spawner)(Box::pin(listener::listen(guard, shared.clone(), listener, addr)));
-        let url = match &shared.setup.advertise {
-            Some(url) => url.clone(),
-            None => addr::plain_url(addr, &shared.setup.peer_id),
-        };
-        let snapshot = shared.registry.snapshot();
-        let listeners = snapshot.listeners(snapshot.rules.new_listening_address_targets());
-        drop(snapshot);
-        for listener in listeners {
-            match listener {
-                Listener::Handler => shared.handler.new_listening_address(&url),
-                Listener::Space(space) => space.new_listening_address(&url),
-                Listener::Module(_) => {}
-            }
-        }
-        Ok(url)
-    }
-
     /// Registers a space: messages to it are delivered to `handler` from now on, and messages may be sent from it.
     ///
     /// # Errors
     /// [`RegisterError::Duplicate`] if it is registered, [`RegisterError::Capacity`] if the limit is reached.
-    pub fn register_space(&self, id: &[u8], handler: impl SpaceHandler) -> Result<(), RegisterError> {
-        self.shared.registry.register_space(id, Arc::new(handler))
+    pub fn register_space(&self, id: &[u8], handler: impl SpaceHandler) -> Result<Space, RegisterError> {
+        self.shared.registry.register_space(id, SpaceTarget::Handler(Arc::new(handler)))?;
+        Ok(Space::new(self, id))
+    }
+
+    /// Registers a space whose messages come out of a stream, which holds `capacity` of them, at least one. A
+    /// connection that brings a message for which there is no room is not read until there is, which stops the peer.
+    ///
+    /// # Errors
+    /// As for [`register_space`](Self::register_space).
+    pub fn register_space_stream(&self, id: &[u8], capacity: usize) -> Result<MessageStream, RegisterError> {
+        let (sender, receiver) = async_channel::bounded(capacity.max(1));
+        self.shared.registry.register_space(id, SpaceTarget::Stream(sender))?;
+        Ok(MessageStream::new(&self.shared, id, None, receiver))
     }
 
     /// Registers a module of a space. It receives nothing before the space is registered too.
@@ -331,8 +304,30 @@ impl Node {
         space: &[u8],
         name: &str,
         handler: impl ModuleHandler,
-    ) -> Result<(), RegisterError> {
-        self.shared.registry.register_module(space, name, Arc::new(handler))
+    ) -> Result<Module, RegisterError> {
+        self.shared.registry.register_module(space, name, ModuleTarget::Handler(Arc::new(handler)))?;
+        Ok(Space::new(self, space).module(name))
+    }
+
+    /// Registers a module whose messages come out of a stream, as
+    /// [`register_space_stream`](Self::register_space_stream) does.
+    ///
+    /// # Errors
+    /// As for [`register_space`](Self::register_space).
+    pub fn register_module_stream(
+        &self,
+        space: &[u8],
+        name: &str,
+        capacity: usize,
+    ) -> Result<MessageStream, RegisterError> {
+        let (sender, receiver) = async_channel::bounded(capacity.max(1));
+        self.shared.registry.register_module(space, name, ModuleTarget::Stream(sender))?;
+        Ok(MessageStream::new(&self.shared, space, Some(name), receiver))
+    }
+
+    /// A handle to a space, registered or not.
+    pub fn space(&self, id: &[u8]) -> Space {
+        Space::new(self, id)
     }
 
     /// Removes a space and all its modules, at once, not only when the future is polled. The future ends when no
@@ -349,54 +344,29 @@ impl Node {
         self.shared.registry.unregister_module(space, name)
     }
 
-    /// Makes a connection with a peer, and waits until its gate is open: both preflights are accepted. If there is an
-    /// open connection with it already, that is the result.
+    /// Sees that a peer is connected, and waits until its gate is open: both preflights are accepted. There is no need
+    /// for it before a message is sent. A peer that is connected already is the result at once; one that is not is
+    /// dialled, several times if need be.
     ///
-    /// Dropping the future stops a dial. A connection that is made but not open yet goes on.
+    /// Dropping the future stops nothing.
     ///
     /// # Errors
     /// See [`ConnectError`].
     pub async fn connect(&self, url: &str) -> Result<Peer, ConnectError> {
-        let shared = &self.shared;
-        let url = PeerUrl::parse(url, &shared.config.url).map_err(ConnectError::InvalidUrl)?;
-        let id = url.peer_id().and_then(PeerId::new);
-        let id = id.ok_or(ConnectError::NotDialable(NotDialable::NoPeerId))?;
-        if url.port() == 0 {
-            return Err(ConnectError::NotDialable(NotDialable::PortZero));
-        }
-        if url.uses_tls() {
-            return Err(ConnectError::SecuredUrl);
-        }
-        let open = {
-            let table = shared.table();
-            if table.shut_down {
-                return Err(ConnectError::ShutDown);
-            }
-            table.find(&id).and_then(|link| link.peer().cloned())
-        };
-        if let Some(peer) = open {
-            return Ok(peer);
-        }
-        let dial = dial(url, shared.limits.connect_timeout);
-        let closing = async {
-            shared.closing().await;
-            Err(ConnectError::ShutDown)
-        };
-        let stream = future::or(dial, closing).await?;
-        // From here the time of the gate runs.
-        let rx = Rx::dial(shared.clock.now(), &shared.config, Plain::default(), url)
-            .map_err(ConnectError::NotDialable)?;
-        let link = shared.attach(stream, Role::Dialler, rx)?;
-        link.opened().await.map_err(ConnectError::Closed)
+        send::connect(&self.shared, url).await
     }
 
-    /// Sends a message to a peer's space, on the open connection with it. The message is queued when this returns;
-    /// `data` is copied.
+    /// Sends a message to a peer's space. If the peer is not connected it is dialled; the message waits in the peer's
+    /// outbox until both preflights are accepted, and goes out after those that were accepted before it. `data` is
+    /// copied.
+    ///
+    /// Every message that is accepted has one fate: it is written on a connection that stays open, or
+    /// [`Handler::peer_down`] counts it among the unknown ones, or [`Handler::not_sent`] hands it back.
     ///
     /// # Errors
-    /// See [`SendError`]. Nothing was sent then. What is blocked is counted.
-    pub fn notify(&self, peer: &str, space: &[u8], data: &[u8]) -> Result<(), SendError> {
-        self.send(peer, space, &Message::notify(space, data))
+    /// See [`SendError`]. The message is still the caller's then. What is blocked is counted.
+    pub fn notify(&self, peer: &str, space: &[u8], data: &[u8]) -> Result<MessageId, SendError> {
+        send::send(&self.shared, peer, space, &Message::notify(space, data))
     }
 
     /// Sends a message to a module of a peer's space, as [`notify`](Self::notify) does. The module need not be
@@ -404,90 +374,74 @@ impl Node {
     ///
     /// # Errors
     /// As for [`notify`](Self::notify).
-    pub fn module(&self, peer: &str, space: &[u8], module: &str, data: &[u8]) -> Result<(), SendError> {
-        self.send(peer, space, &Message::module(space, module, data))
+    pub fn module(
+        &self,
+        peer: &str,
+        space: &[u8],
+        module: &str,
+        data: &[u8],
+    ) -> Result<MessageId, SendError> {
+        send::send(&self.shared, peer, space, &Message::module(space, module, data))
     }
 
     /// Sends a message as [`notify`](Self::notify) does, without copying a payload that is long.
     ///
     /// # Errors
     /// Hands the payload back.
-    pub fn notify_shared(&self, peer: &str, space: &[u8], data: Bytes) -> Result<(), Unsent> {
-        self.send_shared(peer, space, &Message::notify(space, &[]), data)
+    pub fn notify_shared(&self, peer: &str, space: &[u8], data: Bytes) -> Result<MessageId, Unsent> {
+        send::send_shared(&self.shared, peer, space, &Message::notify(space, &[]), data)
     }
 
     /// Sends a message as [`module`](Self::module) does, without copying a payload that is long.
     ///
     /// # Errors
     /// Hands the payload back.
-    pub fn module_shared(&self, peer: &str, space: &[u8], module: &str, data: Bytes) -> Result<(), Unsent> {
-        self.send_shared(peer, space, &Message::module(space, module, &[]), data)
-    }
-
-    fn send(&self, peer: &str, space: &[u8], message: &Message<'_>) -> Result<(), SendError> {
-        let link = self.permitted(peer, space)?;
-        link.push(message).ok_or(SendError::NotConnected)?.map_err(not_queued)
-    }
-
-    fn send_shared(
+    pub fn module_shared(
         &self,
         peer: &str,
         space: &[u8],
-        routing: &Message<'_>,
+        module: &str,
         data: Bytes,
-    ) -> Result<(), Unsent> {
-        let link = match self.permitted(peer, space) {
-            Ok(link) => link,
-            Err(error) => return Err(Unsent { error, data }),
-        };
-        link.push_shared(routing, data).map_err(|(error, data)| {
-            let error = error.map_or(SendError::NotConnected, not_queued);
-            Unsent { error, data }
+    ) -> Result<MessageId, Unsent> {
+        send::send_shared(&self.shared, peer, space, &Message::module(space, module, &[]), data)
+    }
+
+    /// A handle for many messages to one peer: it spares the look for the peer's mailbox.
+    ///
+    /// # Errors
+    /// [`SendError::InvalidUrl`] and [`SendError::NotDialable`] if no peer can have this URL.
+    pub fn peer(&self, url: &str) -> Result<PeerHandle, SendError> {
+        PeerHandle::new(self, url)
+    }
+
+    /// Waits until the outbox of a peer has room for a message of `len` bytes and is at most half full, and all
+    /// outboxes together have room too: what to do after [`SendError::Backpressure`].
+    ///
+    /// # Errors
+    /// [`NotConnected`] if the peer is not connected and nothing waits for it, or not any more.
+    pub async fn ready(&self, peer: &str, len: usize) -> Result<(), NotConnected> {
+        let mailbox = send::find(&self.shared, peer).ok_or(NotConnected)?;
+        let limit = self.shared.config.outbox.max_bytes;
+        if mailbox.ready(len, limit, &self.shared.budget).await { Ok(()) } else { Err(NotConnected) }
+    }
+
+    /// Ends every connection with a peer, and tells it `reason`. What waits for it is given up and handed back, and
+    /// nobody is called unresponsive. Returns whether the peer was connected, or something waited for it.
+    pub fn disconnect(&self, peer: &str, reason: &[u8]) -> bool {
+        let shared = &self.shared;
+        let Some(mailbox) = send::find(shared, peer) else { return false };
+        shared.with_book(|book, now, after| {
+            let known = book.table.id(mailbox.key).is_some();
+            if known {
+                book.disconnect(shared, now, mailbox.key, reason, after);
+            }
+            known
         })
     }
 
-    /// The connection on which a message may go.
-    fn permitted(&self, peer: &str, space: &[u8]) -> Result<Arc<Link>, SendError> {
-        let found = self.shared.table().find_url(peer);
-        let (id, link) = match found {
-            Some((id, link)) => (id, Some(link)),
-            None => {
-                let (_, id) = parse(peer, &self.shared.config)?;
-                let link = self.shared.table().find(&id).cloned();
-                (id, link)
-            }
-        };
-        if let Err(refused) =
-            self.shared.registry.permit_send(&kitfox_core::Peer::new(peer, Some(&id)), space)
-        {
-            if refused == SendRefused::Blocked {
-                self.shared.counts().outgoing(peer, space);
-            }
-            return Err(SendError::Refused(refused));
-        }
-        link.ok_or(SendError::NotConnected)
-    }
-
-    /// Waits until the queue of the connection with a peer has room for a message of `len` bytes and is at most half
-    /// full: what to do after [`SendError::Backpressure`].
-    ///
-    /// # Errors
-    /// [`NotConnected`] if there is no open connection, or not any more.
-    pub async fn ready(&self, peer: &str, len: usize) -> Result<(), NotConnected> {
-        let (_, id) = parse(peer, &self.shared.config).map_err(|_| NotConnected)?;
-        let link = self.shared.table().find(&id).cloned().ok_or(NotConnected)?;
-        if link.ready(len, self.shared.config.tx_queue.max_bytes).await { Ok(()) } else { Err(NotConnected) }
-    }
-
-    /// Ends every connection with a peer. It is told `reason` after all that is queued, if that can be written within
-    /// a second. Returns whether there was an open connection.
-    pub fn disconnect(&self, peer: &str, reason: &[u8]) -> bool {
-        let Ok((_, id)) = parse(peer, &self.shared.config) else { return false };
-        let links = self.shared.table().find_all(&id);
-        for link in &links {
-            link.disconnect(reason, None);
-        }
-        !links.is_empty()
+    /// Tells whether this machine's own network works. While it does not, no peer is called unresponsive.
+    pub fn set_network_up(&self, up: bool) {
+        self.shared.book().table.set_network_up(up);
     }
 
     /// Blocks a peer id, in every spelling of it, in one space or in all of them: its messages are dropped and none
@@ -506,26 +460,33 @@ impl Node {
             .is_some_and(|id| self.shared.registry.change_blocks(|blocks| blocks.unblock(id, space)))
     }
 
-    /// The peers at the other ends of open connections, oldest first.
+    /// The peers that are up, those that were longest first.
     pub fn peers(&self) -> Vec<Peer> {
-        self.shared.table().links().filter_map(|link| link.peer().cloned()).collect()
+        let book = self.shared.book();
+        let mut peers: Vec<_> = book.mailboxes().filter_map(|mailbox| mailbox.lock().peer.clone()).collect();
+        drop(book);
+        peers.sort_by_key(Peer::connection);
+        peers
     }
 
-    /// What the node did so far.
+    /// What the node did so far. The figures belong to one moment.
     pub fn stats(&self) -> Stats {
         let shared = &self.shared;
-        let own_urls = match &shared.setup.advertise {
-            Some(url) => vec![url.clone()],
-            None => shared.addrs().iter().map(|addr| addr::plain_url(*addr, &shared.setup.peer_id)).collect(),
-        };
-        let (links, mut totals) = {
-            let table = shared.table();
-            (table.links().cloned().collect::<Vec<_>>(), table.totals)
-        };
-        let connections: Vec<_> = links.iter().filter_map(|link| link.stats()).collect();
-        for connection in &connections {
-            totals.add(connection);
+        let own_urls = self.own_urls();
+        let (mut connections, mut totals, pending, known_peers);
+        {
+            let book = shared.book();
+            totals = book.totals;
+            (pending, known_peers) = (book.table.pending(), book.mailboxes().count());
+            connections = book.links().filter_map(|link| link.stats()).collect::<Vec<_>>();
+            for link in book.links() {
+                link.add_to(&mut totals);
+            }
         }
+        connections.sort_by_key(|connection| connection.id);
+        totals.outbox_full = shared.budget.outbox_full.load(Ordering::Relaxed);
+        totals.send_memory_full = shared.budget.memory_full.load(Ordering::Relaxed);
+        totals.accepted_messages = shared.budget.accepted.load(Ordering::Relaxed);
         let counts = shared.counts();
         let blocked = counts.iter().map(|count| BlockedStats {
             peer: count.peer().to_owned(),
@@ -535,23 +496,44 @@ impl Node {
         });
         Stats {
             own_urls,
-            pending: links.len() - connections.len(),
+            connected_peers: connections.len(),
+            known_peers,
+            pending,
             connections,
             blocked: blocked.collect(),
             blocked_unattributed: counts.unattributed(),
+            queued_bytes: shared.budget.used(),
+            receive_bytes: shared.receive_bytes.load(Ordering::Relaxed),
             totals,
         }
     }
 
-    /// Stops listening, tells every peer "shutdown" after all that is queued, and waits until every task of the node
-    /// has ended: for [`Limits::shutdown_timeout`], and a second more if a handler holds one up. Returns how many
-    /// connections of the node's life ended before all that was queued on them was written, or have not ended now; 0 if
-    /// nothing was lost on this side.
+    /// The URLs under which the node listens; or only the advertised one, if there is one.
+    pub fn own_urls(&self) -> Vec<String> {
+        let setup = &self.shared.setup;
+        match &setup.advertise {
+            Some(url) => vec![url.clone()],
+            None => self
+                .shared
+                .listening()
+                .iter()
+                .map(|listening| addr::plain_url(listening.addr, &setup.peer_id))
+                .collect(),
+        }
+    }
+
+    /// Stops listening and dialling, hands back what waits for peers that are not connected, writes what waits for the
+    /// others, tells every peer "shutdown", and waits until every task of the node has ended: for
+    /// [`Limits::shutdown_timeout`], and a second more if a handler holds one up. Returns how many connections of the
+    /// node's life ended before all that was begun on them was written, or have not ended now; 0 if nothing was lost
+    /// on this side.
     pub async fn shutdown(&self) -> usize {
         let shared = &self.shared;
         let limit = shared.limits.shutdown_timeout;
-        shared.close(Some(limit));
+        shared.stop();
         let ended = async {
+            shared.flush(limit).await;
+            shared.part();
             loop {
                 let changed = shared.changed.listen();
                 if shared.tasks.load(Ordering::Acquire) == 0 {
@@ -561,8 +543,8 @@ impl Node {
             }
         };
         let late = async {
-            Timer::after(limit).await;
-            let links: Vec<_> = shared.table().links().cloned().collect();
+            Timer::after(limit + GRACE / 2).await;
+            let links: Vec<_> = shared.book().links().cloned().collect();
             for link in links {
                 link.cut();
             }
@@ -592,36 +574,4 @@ impl fmt::Debug for WeakNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("WeakNode")
     }
-}
-
-fn not_queued(error: PushError) -> SendError {
-    match error {
-        PushError::TooLarge => SendError::TooLarge,
-        _ => SendError::Backpressure,
-    }
-}
-
-/// Connects to the first address of a host that takes it. Each gets its share of the time.
-async fn dial(url: PeerUrl<'_>, timeout: Duration) -> Result<Async<TcpStream>, ConnectError> {
-    let until = StdInstant::now() + timeout;
-    let late = async {
-        Timer::at(until).await;
-        Err(ConnectError::DialTimeout)
-    };
-    let resolving = async { addr::resolve(url).await.map_err(ConnectError::Resolve) };
-    let addrs = future::or(resolving, late).await?;
-    let mut result = Err(ConnectError::DialTimeout);
-    for (addr, left) in addrs.iter().zip((1..=addrs.len() as u32).rev()) {
-        let share = until.saturating_duration_since(StdInstant::now()) / left;
-        let late = async {
-            Timer::after(share).await;
-            Err(ConnectError::DialTimeout)
-        };
-        let connecting = async { Async::<TcpStream>::connect(*addr).await.map_err(ConnectError::Dial) };
-        result = future::or(connecting, late).await;
-        if result.is_ok() {
-            break;
-        }
-    }
-    result
 }

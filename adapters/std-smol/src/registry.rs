@@ -10,6 +10,24 @@ use kitfox_core::storage::Heap;
 use kitfox_core::{Peer, RouterLimits, router::SendRefused};
 
 use crate::handler::{ModuleHandler, SpaceHandler};
+use crate::space::Incoming;
+
+/// Where the messages of a stream go in.
+pub(crate) type StreamSender = async_channel::Sender<Incoming>;
+
+/// Who takes the messages of a space.
+#[derive(Clone)]
+pub(crate) enum SpaceTarget {
+    Handler(Arc<dyn SpaceHandler>),
+    Stream(StreamSender),
+}
+
+/// Who takes the messages of a module.
+#[derive(Clone)]
+pub(crate) enum ModuleTarget {
+    Handler(Arc<dyn ModuleHandler>),
+    Stream(StreamSender),
+}
 
 pub(crate) type Rules = Directory<Heap, BlockList<Heap>>;
 
@@ -20,8 +38,8 @@ pub(crate) struct Snapshot {
     pub(crate) rules: Rules,
     pub(crate) epoch: u64,
     /// By the index of their keys.
-    spaces: Vec<Option<Arc<dyn SpaceHandler>>>,
-    modules: Vec<Option<Arc<dyn ModuleHandler>>>,
+    spaces: Vec<Option<SpaceTarget>>,
+    modules: Vec<Option<ModuleTarget>>,
     /// The last field, so that it is dropped after the handlers.
     _released: Released,
 }
@@ -44,12 +62,12 @@ pub(crate) enum Listener {
 }
 
 impl Snapshot {
-    pub(crate) fn space(&self, key: SpaceKey) -> Option<&dyn SpaceHandler> {
-        self.spaces.get(key.index())?.as_deref()
+    pub(crate) fn space(&self, key: SpaceKey) -> Option<&SpaceTarget> {
+        self.spaces.get(key.index())?.as_ref()
     }
 
-    pub(crate) fn module(&self, key: ModuleKey) -> Option<&dyn ModuleHandler> {
-        self.modules.get(key.index())?.as_deref()
+    pub(crate) fn module(&self, key: ModuleKey) -> Option<&ModuleTarget> {
+        self.modules.get(key.index())?.as_ref()
     }
 
     /// The spaces to ask for local agents, in their order.
@@ -64,8 +82,14 @@ impl Snapshot {
     /// The handlers of a fan-out, in its order.
     pub(crate) fn listeners<'a>(&self, targets: impl Iterator<Item = Target<'a>>) -> Vec<Listener> {
         let listener = |target| match target {
-            Target::Module { key, .. } => self.modules.get(key.index())?.clone().map(Listener::Module),
-            Target::Space { key, .. } => self.spaces.get(key.index())?.clone().map(Listener::Space),
+            Target::Module { key, .. } => match self.module(key)? {
+                ModuleTarget::Handler(handler) => Some(Listener::Module(handler.clone())),
+                ModuleTarget::Stream(_) => None,
+            },
+            Target::Space { key, .. } => match self.space(key)? {
+                SpaceTarget::Handler(handler) => Some(Listener::Space(handler.clone())),
+                SpaceTarget::Stream(_) => None,
+            },
             _ => Some(Listener::Handler),
         };
         targets.filter_map(listener).collect()
@@ -114,11 +138,7 @@ impl Registry {
         state.current.rules.permit_send(peer, space)
     }
 
-    pub(crate) fn register_space(
-        &self,
-        id: &[u8],
-        handler: Arc<dyn SpaceHandler>,
-    ) -> Result<(), RegisterError> {
+    pub(crate) fn register_space(&self, id: &[u8], handler: SpaceTarget) -> Result<(), RegisterError> {
         self.change(|snapshot| {
             let key = snapshot.rules.register_space(id)?;
             put(&mut snapshot.spaces, key.index(), handler);
@@ -130,7 +150,7 @@ impl Registry {
         &self,
         space: &[u8],
         name: &str,
-        handler: Arc<dyn ModuleHandler>,
+        handler: ModuleTarget,
     ) -> Result<(), RegisterError> {
         self.change(|snapshot| {
             let key = snapshot.rules.register_module(space, name)?;
@@ -145,8 +165,7 @@ impl Registry {
             let was = snapshot.rules.unregister_space(id);
             (was, snapshot.take_unregistered())
         });
-        // Without the lock: dropping a handler may run anything.
-        drop(handlers);
+        dismiss(handlers);
         self.clone().settled(was)
     }
 
@@ -160,8 +179,28 @@ impl Registry {
             let was = snapshot.rules.unregister_module(space, name);
             (was, snapshot.take_unregistered())
         });
-        drop(handlers);
+        dismiss(handlers);
         self.clone().settled(was)
+    }
+
+    /// Removes a space or module whose stream is gone.
+    pub(crate) fn unregister_closed(self: &Arc<Self>, space: &[u8], module: Option<&str>) {
+        let handlers = self.change(|snapshot| {
+            let Some(key) = snapshot.rules.space(space) else { return Default::default() };
+            let closed = match module {
+                None => matches!(snapshot.space(key), Some(SpaceTarget::Stream(stream)) if stream.is_closed()),
+                Some(name) => snapshot.rules.module(key, name).is_some_and(|key| {
+                    matches!(snapshot.module(key), Some(ModuleTarget::Stream(stream)) if stream.is_closed())
+                }),
+            };
+            match (closed, module) {
+                (true, None) => _ = snapshot.rules.unregister_space(space),
+                (true, Some(name)) => _ = snapshot.rules.unregister_module(space, name),
+                (false, _) => {}
+            }
+            snapshot.take_unregistered()
+        });
+        dismiss(handlers);
     }
 
     pub(crate) fn change_blocks<T>(&self, change: impl FnOnce(&mut BlockList<Heap>) -> T) -> T {
@@ -198,7 +237,7 @@ impl Registry {
 
 impl Snapshot {
     /// Takes out the handlers of what is not registered any more.
-    fn take_unregistered(&mut self) -> Vec<Listener> {
+    fn take_unregistered(&mut self) -> (Vec<SpaceTarget>, Vec<ModuleTarget>) {
         let mut spaces = vec![false; self.spaces.len()];
         let mut modules = vec![false; self.modules.len()];
         for target in self.rules.peer_connect_targets() {
@@ -208,8 +247,24 @@ impl Snapshot {
                 _ => {}
             }
         }
-        let spaces = take_unless(&mut self.spaces, spaces).map(Listener::Space);
-        spaces.chain(take_unless(&mut self.modules, modules).map(Listener::Module)).collect()
+        let spaces: Vec<_> = take_unless(&mut self.spaces, spaces).collect();
+        let modules: Vec<_> = take_unless(&mut self.modules, modules).collect();
+        (spaces, modules)
+    }
+}
+
+/// Lets go of what is not registered any more. Without the lock: dropping a handler may run anything.
+fn dismiss((spaces, modules): (Vec<SpaceTarget>, Vec<ModuleTarget>)) {
+    // Who waits to put something into a stream, or to take something out of it, is told.
+    for space in spaces {
+        if let SpaceTarget::Stream(stream) = space {
+            stream.close();
+        }
+    }
+    for module in modules {
+        if let ModuleTarget::Stream(stream) = module {
+            stream.close();
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! What a node did, in numbers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
-use kitfox_core::connection::{Role, RxCounts};
+use kitfox_core::connection::Role;
 
 /// Which end opened a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub enum Direction {
     /// This end.
     Outgoing,
@@ -27,17 +27,26 @@ impl From<Role> for Direction {
 /// What a node did, from [`Node::stats`](crate::Node::stats).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Stats {
     /// The URLs under which the node listens; or only the advertised one, if there is one.
     pub own_urls: Vec<String>,
-    /// The open connections, oldest first.
+    /// Peers that are up.
+    pub connected_peers: usize,
+    /// Peers in the table: connected, or with messages waiting for them.
+    pub known_peers: usize,
+    /// The connection of each peer that is up, oldest first.
     pub connections: Vec<ConnectionStats>,
-    /// Connections whose gate is not open yet.
+    /// Accepted connections whose peer has not sent a valid preflight.
     pub pending: usize,
     /// Blocked messages by peer and space, in the order in which the pairs appeared.
     pub blocked: Vec<BlockedStats>,
     /// Blocked messages that found no place in that table.
     pub blocked_unattributed: u64,
+    /// Bytes that wait in all outboxes together.
+    pub queued_bytes: usize,
+    /// Bytes that the frame buffers of all connections own together.
+    pub receive_bytes: usize,
     /// Sums over the life of the node.
     pub totals: Totals,
 }
@@ -45,32 +54,38 @@ pub struct Stats {
 /// One open connection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ConnectionStats {
     /// Names the connection. Never used again in the life of the node.
     pub id: u64,
     /// The peer's URL.
     pub peer: String,
+    /// The peer's id.
+    pub peer_id: String,
+    /// The id is only claimed: the channel does not prove it.
+    pub claimed: bool,
     /// Which end opened it.
     pub direction: Direction,
-    /// When the gate opened.
-    pub opened_at: SystemTime,
+    /// When the gate opened: seconds since the UNIX epoch.
+    pub opened_at_s: u64,
     /// NOTIFY and MODULE messages that reached a handler.
     pub received_messages: u64,
     /// Bytes of their frames, headers included.
     pub received_bytes: u64,
     /// Frames that went to no handler: blocked, or without one.
     pub dropped_messages: u64,
-    /// NOTIFY and MODULE messages that were queued to be written.
+    /// Messages that were handed to the socket, wholly or in part.
     pub sent_messages: u64,
-    /// Bytes of their frames, headers included.
+    /// Bytes of their frames that the socket took.
     pub sent_bytes: u64,
-    /// Bytes that wait to be written now.
+    /// Bytes of messages that wait to be written now.
     pub queued_bytes: usize,
 }
 
 /// Blocked messages of one peer in one space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BlockedStats {
     /// The peer's URL.
     pub peer: String,
@@ -85,6 +100,7 @@ pub struct BlockedStats {
 /// Sums over the life of a node, closed connections included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Totals {
     /// Connections that peers opened.
     pub accepted: u64,
@@ -94,8 +110,22 @@ pub struct Totals {
     pub opened: u64,
     /// Connections that ended, opened or not.
     pub closed: u64,
-    /// Connections that were turned away because there were too many.
+    /// Accepted connections that were turned away because there was no place.
     pub turned_away: u64,
+    /// Messages that were refused because there was no place for another peer.
+    pub no_place_for_peer: u64,
+    /// Messages that were refused because the peer's outbox was full.
+    pub outbox_full: u64,
+    /// Messages that were refused because all outboxes together were full.
+    pub send_memory_full: u64,
+    /// Connections that were closed because all receive buffers together were full.
+    pub receive_memory_full: u64,
+    /// Messages that were accepted for sending.
+    pub accepted_messages: u64,
+    /// Messages that were given up before they were written.
+    pub not_sent_messages: u64,
+    /// Messages that were written on a connection that has ended.
+    pub unknown_messages: u64,
     /// Connections that were cut before their gate opened, because too many others wanted their place.
     pub evicted: u64,
     /// Times that the system could not accept a connection.
@@ -112,35 +142,23 @@ pub struct Totals {
     pub sent_bytes: u64,
 }
 
-impl Totals {
-    pub(crate) fn add(&mut self, connection: &ConnectionStats) {
-        self.received_messages += connection.received_messages;
-        self.received_bytes += connection.received_bytes;
-        self.dropped_messages += connection.dropped_messages;
-        self.sent_messages += connection.sent_messages;
-        self.sent_bytes += connection.sent_bytes;
-    }
-}
-
-/// What a reader publishes of its counts, once a turn.
+/// Counts of one connection, which its tasks keep up to date.
 #[derive(Debug, Default)]
-pub(crate) struct Received {
-    messages: AtomicU64,
-    bytes: AtomicU64,
-    dropped: AtomicU64,
+pub(crate) struct Traffic {
+    pub(crate) received_messages: AtomicU64,
+    pub(crate) received_bytes: AtomicU64,
+    pub(crate) dropped_messages: AtomicU64,
+    pub(crate) sent_messages: AtomicU64,
+    pub(crate) sent_bytes: AtomicU64,
 }
 
-impl Received {
-    pub(crate) fn publish(&self, counts: &RxCounts) {
-        let dropped = kitfox_core::router::DropReason::ALL.iter().map(|reason| counts.dropped(*reason)).sum();
-        self.messages.store(counts.messages, Ordering::Relaxed);
-        self.bytes.store(counts.bytes, Ordering::Relaxed);
-        self.dropped.store(dropped, Ordering::Relaxed);
-    }
+/// Adds to a counter that only one task writes.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
+}
 
-    /// Messages, bytes, dropped.
-    pub(crate) fn read(&self) -> (u64, u64, u64) {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (read(&self.messages), read(&self.bytes), read(&self.dropped))
-    }
+#[inline]
+pub(crate) fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

@@ -22,7 +22,7 @@ impl Clock {
         Instant::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 
-    fn to_std(self, at: Instant) -> Option<StdInstant> {
+    pub(crate) fn to_std(self, at: Instant) -> Option<StdInstant> {
         self.origin.checked_add(at.since(Instant::ZERO))
     }
 }

@@ -123,6 +123,11 @@ impl<S: Storage> Outbox<S> {
         self.accepted
     }
 
+    /// The number of the next message to be written: all before it were written, wholly or in part, or given up.
+    pub fn next_written(&self) -> u64 {
+        self.written
+    }
+
     /// The first message of which nothing was written: its number, and its encoding if it is queued in one piece, as
     /// all are that were not shared. Only between two connections.
     pub fn first(&self) -> Option<(u64, &[u8])> {
@@ -206,6 +211,23 @@ impl<S: Storage> Outbox<S> {
 
 #[cfg(feature = "alloc")]
 impl Outbox<crate::storage::Heap> {
+    /// Gives up the first message of which nothing was written, and hands back its number and its encoding, also where
+    /// its payload was shared. Only between two connections.
+    pub fn take_first(&mut self) -> Option<(u64, alloc::vec::Vec<u8>)> {
+        let (number, _) = self.first()?;
+        // Head, shared payload, tail.
+        let mut pieces = [&[][..]; 3];
+        let shown = self.queue.peek(&mut pieces);
+        let frame = self.front_frame_bytes();
+        let mut encoded = alloc::vec::Vec::with_capacity(frame);
+        for piece in &pieces[..shown] {
+            encoded.extend_from_slice(&piece[..piece.len().min(frame - encoded.len())]);
+        }
+        encoded.drain(..HEADER_BYTES);
+        self.drop_first();
+        Some((number, encoded))
+    }
+
     /// Accepts a message without copying its payload: `routing` is the message but for its payload, which is `data`
     /// whatever `routing` holds there. Short payloads are copied all the same. Returns the message's number.
     ///

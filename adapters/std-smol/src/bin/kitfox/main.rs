@@ -13,7 +13,7 @@ const USAGE: &str = "\
 Usage: kitfox COMMAND
 
 Commands:
-  demo    two nodes on this machine talk to each other, and check what they hear
+  demo    three nodes on this machine talk to each other, and check what they hear
 
 Options:
   -h, --help       this text
