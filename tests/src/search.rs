@@ -103,6 +103,8 @@ pub struct Run {
     pub plain: bool,
     /// Dials in all; beyond that the search does not go.
     pub dials: usize,
+    /// Events after which everything must have come to rest.
+    pub max_depth: usize,
     /// States to look at before it gives up.
     pub max_states: usize,
 }
@@ -123,6 +125,7 @@ impl Default for Run {
             prompt: false,
             plain: false,
             dials: 12,
+            max_depth: 80,
             max_states: 20_000_000,
         }
     }
@@ -258,6 +261,10 @@ impl Run {
             }
             seen.depth += 1;
             layer = next;
+            if let (Some((number, _)), true) = (layer.first(), seen.depth > self.max_depth) {
+                let what = format!("more than {} events", self.max_depth);
+                return Err(self.violation::<T, C>(what, &came, *number, None));
+            }
         }
         seen.states = came.len();
         if let Some(number) = cycle(&edges, came.len()) {
