@@ -5,4 +5,5 @@ extern crate alloc;
 pub mod conformance;
 pub mod pair;
 pub mod script;
+pub mod sim;
 pub mod world;
