@@ -150,13 +150,14 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     #[inline]
     fn plan(&mut self) -> Option<Planned> {
         loop {
-            if let Some(step) = self.node.peers.next_step() {
-                if let Some(planned) = self.carry_out(step) {
-                    return Some(planned);
-                }
-            } else if let Some(giving_up) = self.node.giving_up {
+            // Messages are given up before the next step: it may begin a connection, or forget their peer.
+            if let Some(giving_up) = self.node.giving_up {
                 if let Some(action) = self.give_up(giving_up) {
                     return Some(Planned::Own(action));
+                }
+            } else if let Some(step) = self.node.peers.next_step() {
+                if let Some(planned) = self.carry_out(step) {
+                    return Some(planned);
                 }
             } else if let Some(connection) = self.node.pump {
                 match self.look_at_other(connection) {

@@ -127,10 +127,13 @@ impl<S: Storage> Outbox<S> {
     /// all are that were not shared. Only between two connections.
     pub fn first(&self) -> Option<(u64, &[u8])> {
         debug_assert!(!self.open, "only between two connections");
+        if self.written == self.accepted {
+            return None;
+        }
         let mut pieces = [&[][..]; 1];
         self.queue.peek(&mut pieces);
         let bytes = pieces[0].get(HEADER_BYTES..self.front_frame_bytes()).unwrap_or_default();
-        (self.written < self.accepted).then_some((self.written, bytes))
+        Some((self.written, bytes))
     }
 
     /// Gives up the first message of which nothing was written. Only between two connections.

@@ -218,6 +218,8 @@ pub struct PeerSlot<S: Storage> {
     waiting: bool,
     /// What the driver was told last: no message may begin to be written.
     paused: bool,
+    /// A step waits that forgets the peer, unless something comes up before it is taken.
+    leaving: bool,
 }
 
 /// A connection in the table.
@@ -291,7 +293,13 @@ impl<S: Storage> PeerTable<S> {
 
     /// The next thing to do. After every call that changes the table, take steps until there are none.
     pub fn next_step(&mut self) -> Option<Step> {
-        self.steps.pop_front()
+        loop {
+            match self.steps.pop_front()? {
+                // Only now, when everything that was to be told of the peer is told: until then its key means something.
+                Step::Forget(key) if !self.forget(key) => {}
+                step => return Some(step),
+            }
+        }
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called. A peek.
@@ -656,8 +664,8 @@ impl<S: Storage> PeerTable<S> {
             if self.peer_timers.get(slot).is_none() {
                 self.dial(now, slot);
             }
-        } else if peer.connections.is_empty() && self.peer_timers.get(slot).is_none() {
-            self.forget(slot);
+        } else if self.is_idle(slot) {
+            self.leave(slot);
         }
     }
 
@@ -819,6 +827,7 @@ impl<S: Storage> PeerTable<S> {
             last_failure: NotSentCause::DialFailed,
             waiting: false,
             paused: false,
+            leaving: false,
         };
         self.peers.insert(|| hash_pair(seed, id.as_bytes(), &[]), peer).map_err(|_| CapacityError::Peers)
     }
@@ -886,11 +895,30 @@ impl<S: Storage> PeerTable<S> {
         }
     }
 
-    fn forget(&mut self, slot: u32) {
-        if let Some(key) = self.key(slot) {
-            self.peers.remove(slot);
+    /// Whether nothing is connected to a peer, nothing waits for it, and nothing is to come.
+    fn is_idle(&self, slot: u32) -> bool {
+        let idle = |peer: &PeerSlot<S>| peer.connections.is_empty() && !peer.waiting;
+        self.peers.get(slot).is_some_and(idle) && self.peer_timers.get(slot).is_none()
+    }
+
+    /// A peer about which there is nothing left is forgotten once everything was told of it.
+    fn leave(&mut self, slot: u32) {
+        let Some(key) = self.key(slot) else { return };
+        let Some(peer) = self.peers.get_mut(slot) else { return };
+        if !core::mem::replace(&mut peer.leaving, true) {
             self.steps_push(Step::Forget(key));
         }
+    }
+
+    /// Removes a peer, unless something has come up since it was to leave.
+    fn forget(&mut self, key: PeerKey) -> bool {
+        let Some(peer) = self.peer_mut(key) else { return false };
+        peer.leaving = false;
+        let idle = self.is_idle(key.slot);
+        if idle {
+            self.peers.remove(key.slot);
+        }
+        idle
     }
 
     fn step(&mut self, step: impl FnOnce(&Self) -> Option<Step>) {
