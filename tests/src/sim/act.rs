@@ -292,7 +292,7 @@ impl Simulation {
                 if !known || twice {
                     return self.violation(format!("node {host}: {connection:?} is closed and was not open"));
                 }
-                let misread = matches!(reason, CloseReason::Protocol(_)) && !self.faulty;
+                let misread = matches!(reason, CloseReason::Protocol(_)) && self.plan.calm;
                 if misread {
                     self.violation(format!("node {host}: {reason} and nobody broke the protocol"));
                 }
@@ -304,7 +304,7 @@ impl Simulation {
 
     /// Where nothing goes wrong nothing may be lost.
     fn must_be_faulty(&mut self, host: usize, what: &str) {
-        if self.plan.calm && !self.faulty && self.probes.is_empty() {
+        if self.strict {
             self.violation(format!("node {host}: {what}, and nothing went wrong"));
         }
     }

@@ -100,6 +100,7 @@ impl Simulation {
             }
             1 => {
                 self.check_rest();
+                self.strict = false;
                 self.make_room();
                 self.after(5_000_000, Event::Phase(2));
             }
@@ -122,7 +123,7 @@ impl Simulation {
     fn stop_faults(&mut self) {
         self.faulty = false;
         self.plan.stop_faults();
-        self.plan.calm = self.summary.calm > 0;
+        self.sending = false;
         self.plan.chunk = self.plan.chunk.max(1_000);
         self.strangers_leave();
         for link in 0..self.links.len() {

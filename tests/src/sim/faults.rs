@@ -81,6 +81,9 @@ impl Simulation {
 
     /// Both ends learn that a link is broken, sooner or later.
     fn cut(&mut self, link: usize) {
+        if self.links[link].dead {
+            return;
+        }
         let lost = self.random.chance(500);
         for side in 0..2 {
             if lost {
@@ -94,8 +97,8 @@ impl Simulation {
 
     /// Nothing gets through any more, and nobody is told before it writes.
     fn die_silently(&mut self, link: usize) {
-        self.links[link].dead = true;
-        if self.random.chance(500) {
+        let was_dead = std::mem::replace(&mut self.links[link].dead, true);
+        if !was_dead && self.random.chance(500) {
             self.links[link].pipes.iter_mut().for_each(super::link::Pipe::lose);
         }
     }

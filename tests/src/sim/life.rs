@@ -95,7 +95,7 @@ impl Simulation {
 
     /// The application sends in its own time.
     pub(super) fn send_again(&mut self, host: usize) {
-        if !self.faulty && !self.plan.calm {
+        if !self.sending {
             return;
         }
         let every = self.plan.send_every;
@@ -110,8 +110,7 @@ impl Simulation {
 
     /// Perhaps the application does something from inside a delivery.
     pub(super) fn maybe_send(&mut self, host: usize, ops: &mut dyn AnyOps, of_thousand: u64) {
-        let stopped = !self.faulty && !self.plan.calm || !self.probes.is_empty();
-        if stopped || !self.random.chance(of_thousand) {
+        if !self.sending || !self.random.chance(of_thousand) {
             return;
         }
         self.send_somewhere(host, ops);

@@ -276,6 +276,10 @@ struct Simulation {
     next_address: u32,
     next_serial: u64,
     faulty: bool,
+    /// Applications send.
+    sending: bool,
+    /// Nothing may be lost.
+    strict: bool,
     probes: Vec<Probe>,
     summary: Summary,
     violation: Option<String>,
@@ -299,6 +303,8 @@ impl Simulation {
         Self {
             summary: Summary { seeds: 1, calm: plan.calm.into(), ..Summary::default() },
             faulty: !plan.calm,
+            sending: true,
+            strict: plan.calm,
             plan,
             options,
             random,
