@@ -8,7 +8,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::timers::Timers;
-use crate::connection::{CloseReason, Role, Timeout};
+use crate::connection::{CloseReason, Refusal, Role, Timeout};
 use crate::error::{CapacityError, ProtocolError};
 use crate::hash::hash_pair;
 use crate::peer::PeerId;
@@ -685,8 +685,12 @@ impl<S: Storage> PeerTable<S> {
     /// Rules 10 and 12: an attempt of ours came to nothing.
     fn attempt_failed(&mut self, now: Instant, slot: u32, cause: NotSentCause) {
         let under_way = !self.connections_of(slot).is_empty();
-        let our_own_no =
-            matches!(cause, NotSentCause::GateFailed(CloseReason::Refused(_) | CloseReason::Capacity(_)));
+        // A preflight of the peer that is not valid is the peer's matter, like one of ours that it refuses.
+        let our_own_no = match cause {
+            NotSentCause::GateFailed(CloseReason::Refused(refusal)) => refusal != Refusal::Preflight,
+            NotSentCause::GateFailed(reason) => matches!(reason, CloseReason::Capacity(_)),
+            _ => false,
+        };
         let Some(peer) = self.peers.get_mut(slot) else { return };
         peer.last_failure = cause;
         if cause == NotSentCause::Superseded && under_way {
