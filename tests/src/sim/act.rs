@@ -231,12 +231,19 @@ impl Simulation {
                 effects.push(Effect::Show(connection));
             }
             Action::PeerDown { peer, connection, unknown, cause, .. } => {
-                let socket = self.hosts[host].sockets.get_mut(&connection);
-                let Some(socket) = socket else {
+                let super::host::Host { sockets, ended, .. } = &mut self.hosts[host];
+                let place = match sockets.get_mut(&connection) {
+                    Some(socket) => {
+                        socket.up = false;
+                        Some((socket.link, socket.side))
+                    }
+                    // A slow driver may have closed it before it heard of this.
+                    None => ended.remove(&connection),
+                };
+                let Some((link, side)) = place else {
                     return self.violation(format!("node {host}: {connection:?} is down and was not there"));
                 };
-                socket.up = false;
-                let tap = &mut self.links[socket.link].taps[socket.side];
+                let tap = &mut self.links[link].taps[side];
                 let unclear = tap.current.is_none() && tap.is_unclear();
                 match self.hosts[host].book.down(peer, connection, unknown, unclear) {
                     Ok(Some(message)) => tap.current = Some((Some(message.origin), message.payload)),

@@ -31,6 +31,7 @@ impl Simulation {
             }
             due
         };
+        let now = self.instant();
         let host = &self.hosts[number];
         let Some(node) = &host.node else { return };
         let limits = host.limits;
@@ -61,7 +62,9 @@ impl Simulation {
                         && socket.up == (*state == ConnectionState::Open)
                 });
                 demand(agrees, &|| format!("{id:?} is {state:?}, socket {socket:?}"));
-                let over = socket.is_some_and(|socket| socket.over && !socket.closing);
+                // Whoever stopped taking actions is told with the next timeout, which is due at once.
+                let over = socket.is_some_and(|socket| socket.over && !socket.closing)
+                    && node.poll_timeout().is_none_or(|at| at > now);
                 demand(!over, &|| format!("{id:?} was ended, and is {state:?}"));
                 let waits = !matches!(state, ConnectionState::Open | ConnectionState::Closed);
                 demand(!waits || timer, &|| format!("{id:?} is {state:?}, and there is no deadline"));
@@ -76,7 +79,13 @@ impl Simulation {
                 let outbox = node.outbox(*key).filter(|_| there);
                 let (len, unwritten) = outbox.unwrap_or((0, false));
                 demand(len <= limits.outbox, &|| format!("{len} bytes in the outbox of {key:?}"));
-                demand(unwritten == (waiting > 0), &|| {
+                // Of a frame that has begun so little may be written that nobody can tell what it is.
+                let unclear =
+                    peer.up.and_then(|connection| host.sockets.get(&connection)).is_some_and(|socket| {
+                        let tap = &self.links[socket.link].taps[socket.side];
+                        tap.current.is_none() && tap.is_unclear()
+                    });
+                demand(unwritten == (waiting > 0) || (unclear && waiting == 1), &|| {
                     format!("{waiting} messages wait for {key:?}, unwritten: {unwritten}")
                 });
                 demand(waiting == 0 || timer, &|| format!("{key:?} waits, and there is no deadline"));

@@ -83,6 +83,8 @@ pub(super) struct Host {
     pub(super) limits: Limits,
     pub(super) incarnation: u32,
     pub(super) sockets: BTreeMap<ConnectionId, Socket>,
+    /// Links and sides of sockets that were closed before it was told that their peers are down.
+    pub(super) ended: BTreeMap<ConnectionId, (usize, usize)>,
     pub(super) book: Book,
     /// Nobody takes actions.
     pub(super) paused: bool,
@@ -99,6 +101,7 @@ impl Host {
     pub(super) fn start(&mut self, secured: bool, seed: u64, sabotage: Option<Sabotage>) {
         self.incarnation += 1;
         self.sockets.clear();
+        self.ended.clear();
         self.book = Book { agents: true, ..Book::default() };
         (self.paused, self.tick_at) = (false, None);
         let (config, id) = (&self.config, self.id);
@@ -124,6 +127,7 @@ impl Host {
             limits: Limits::new(&config, tier),
             incarnation: 0,
             sockets: BTreeMap::new(),
+            ended: BTreeMap::new(),
             book: Book::default(),
             paused: false,
             network_up: true,

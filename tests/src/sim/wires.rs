@@ -386,7 +386,12 @@ impl Simulation {
         let counts = self.hosts[host].node.as_ref().and_then(|node| node.counts(connection));
         if let Some(counts) = counts {
             let agreed = socket.counts.agree(&counts);
-            self.demand(host, agreed);
+            if let Err(what) = agreed {
+                return self.violation(format!("node {host}: {connection:?}: {what}"));
+            }
+        }
+        if socket.up {
+            self.hosts[host].ended.insert(connection, (number, side));
         }
         self.hosts[host].sockets.remove(&connection);
         if let Some(node) = &mut self.hosts[host].node {
