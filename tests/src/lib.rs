@@ -5,5 +5,6 @@ extern crate alloc;
 pub mod conformance;
 pub mod pair;
 pub mod script;
+pub mod search;
 pub mod sim;
 pub mod world;

@@ -9,7 +9,7 @@ use std::vec::Vec;
 
 use kitfox_core::connection::{Answer, Channel, CloseReason, Question, QuestionId, Wants};
 use kitfox_core::node::{
-    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, SendError,
+    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, Ops, SendError,
 };
 use kitfox_core::router::{BlockList, RegisterError};
 use kitfox_core::storage::Storage;
@@ -54,6 +54,9 @@ pub struct Answers {
     pub refuse_preflights: u32,
 }
 
+/// What an application does while it looks at what it is told.
+pub type OnTold<S> = fn(&Told, Option<ConnectionId>, &mut Ops<'_, S, BlockList<S>>);
+
 /// One node with its application and its sockets.
 #[derive(Debug, Clone)]
 pub struct Host<S: Storage, C: Channel> {
@@ -67,14 +70,22 @@ pub struct Host<S: Storage, C: Channel> {
     pub told: Vec<Told>,
     /// How its application answers.
     pub answers: Answers,
-    sockets: BTreeMap<ConnectionId, Socket>,
+    /// Bytes that its sockets take together before they are full.
+    pub room: usize,
+    /// Actions that its driver takes of one input before it does something else.
+    pub patience: usize,
+    /// What its application does with everything that it is told.
+    pub on_told: Option<OnTold<S>>,
+    pub(crate) sockets: BTreeMap<ConnectionId, Socket>,
+    /// Something has happened to it since this was last set to `false`.
+    pub(crate) touched: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Socket {
-    link: usize,
-    side: usize,
-    unread: Vec<u8>,
+pub(crate) struct Socket {
+    pub(crate) link: usize,
+    pub(crate) side: usize,
+    pub(crate) unread: Vec<u8>,
 }
 
 /// A carrier between two nodes: side 0 dialled, side 1 accepted.
@@ -82,15 +93,17 @@ struct Socket {
 pub struct Link {
     /// The nodes at both ends.
     pub nodes: [usize; 2],
-    ends: [End; 2],
+    pub(crate) ends: [End; 2],
     /// What is on its way to each side.
-    pipes: [VecDeque<u8>; 2],
-    /// The dial was refused or given up.
-    refused: bool,
+    pub(crate) pipes: [VecDeque<u8>; 2],
+    /// The dial was refused or given up; on an established link: a side that is left is never told.
+    pub(crate) refused: bool,
+    /// The link is broken: nothing written from now on arrives. What is on its way may still do.
+    pub(crate) broken: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// The dial has not arrived here.
     Waiting(Option<ConnectionId>),
     /// This side has a socket.
@@ -116,6 +129,43 @@ pub enum Event {
     Cut(usize),
     /// Fault: the dial is refused.
     Refuse(usize),
+    /// Fault: the link breaks. Each side learns of it at a time of its own, and gets any part of what was on its way
+    /// before.
+    Break(usize),
+    /// That side learns that its link is broken; what was on its way to it is lost.
+    Notice(usize, usize),
+    /// Fault: the link breaks, what is on its way is lost, and nobody is ever told.
+    Vanish(usize),
+}
+
+/// What the other side sees of a connection that a node closes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Closing {
+    /// Everything that was written, and the end of the stream.
+    #[default]
+    Kept,
+    /// The end of the stream without the reason.
+    Silent,
+    /// The end of the stream; what was on its way is lost.
+    Reset,
+}
+
+/// Something that a network never does, to see whether a test notices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mischief {
+    /// Nothing.
+    #[default]
+    None,
+    /// Messages are lost in the middle of a stream.
+    Drop,
+    /// Messages arrive twice.
+    Duplicate,
+    /// A message and what follows it change places.
+    Swap,
+    /// Nobody is told that the other side closed its end.
+    NoHangup,
+    /// What arrives at one node first are the bytes of a confirm.
+    EarlyConfirm,
 }
 
 /// Nodes and links.
@@ -125,6 +175,12 @@ pub struct World<S: Storage, C: Channel> {
     pub hosts: Vec<Host<S, C>>,
     /// The links, in the order in which they were dialled. Links that are over stay in their places.
     pub links: Vec<Link>,
+    /// What is seen of a connection that a node closes.
+    pub closing: Closing,
+    /// What this network does that none does.
+    pub mischief: Mischief,
+    /// Directions, from and to, in which no dial ever completes.
+    pub hanging: Vec<(usize, usize)>,
 }
 
 impl<S, C> World<S, C>
@@ -135,7 +191,13 @@ where
     /// Nodes with these ids, in a world without links.
     pub fn new(config: &NodeConfig, ids: &[&str]) -> Self {
         let hosts = ids.iter().zip(1..).map(|(id, number)| Host::new(config, id, number)).collect();
-        Self { hosts, links: Vec::new() }
+        Self {
+            hosts,
+            links: Vec::new(),
+            closing: Closing::default(),
+            mischief: Mischief::default(),
+            hanging: Vec::new(),
+        }
     }
 
     /// Sends a message from one node to another.
@@ -179,30 +241,46 @@ where
         let id = old.url.rsplit('/').next().expect("the id is the last segment").to_owned();
         let mut new = Host::new(config, &id, 77 + node as u64);
         new.now = old.now;
-        new.told = old.told.clone();
+        new.url.clone_from(&old.url);
+        new.told.clone_from(&old.told);
+        (new.answers, new.room, new.patience) = (old.answers, old.room, old.patience);
+        new.on_told = old.on_told;
         self.hosts[node] = new;
+    }
+
+    /// A node's driver looks whether there is something to do or to write: its sockets have room again, say.
+    pub fn wake(&mut self, node: usize) {
+        self.drive(node, Drive::Wake);
     }
 
     /// Everything that could happen next but faults, in a fixed order.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         for (number, link) in self.links.iter().enumerate() {
-            match link.ends {
-                [End::Waiting(_), End::Waiting(_)] if !link.refused => events.push(Event::Accept(number)),
-                [End::Waiting(_), _] if !link.refused => events.push(Event::Connect(number)),
-                _ => {}
+            if let (End::Waiting(_), false) = (link.ends[1], link.refused) {
+                events.push(Event::Accept(number));
+            }
+            if let (End::Waiting(_), false) = (link.ends[0], link.refused) {
+                events.push(Event::Connect(number));
             }
             for side in 0..2 {
                 if let End::Live(_) = link.ends[side] {
                     if !link.pipes[side].is_empty() {
                         events.push(Event::Deliver(number, side));
-                    } else if link.ends[1 - side] == End::Gone && !link.refused {
+                    }
+                    if link.broken && !link.refused {
+                        events.push(Event::Notice(number, side));
+                    } else if link.pipes[side].is_empty() && self.is_hung_up(link, side) {
                         events.push(Event::Hangup(number, side));
                     }
                 }
             }
         }
         events
+    }
+
+    fn is_hung_up(&self, link: &Link, side: usize) -> bool {
+        link.ends[1 - side] == End::Gone && !link.refused && self.mischief != Mischief::NoHangup
     }
 
     /// The deadlines that could come next.
@@ -230,9 +308,18 @@ where
             Event::Deliver(link, side) => {
                 let End::Live(connection) = self.links[link].ends[side] else { return false };
                 let node = self.links[link].nodes[side];
-                let frame = take_frame(&mut self.links[link].pipes[side]);
+                let pipe = &mut self.links[link].pipes[side];
+                let mut frame = take_frame(pipe);
                 if frame.is_empty() {
                     return false;
+                }
+                let is_message = frame[0] == 1 && frame.len() > 5;
+                match self.mischief {
+                    Mischief::Drop if is_message => frame.clear(),
+                    Mischief::Duplicate if is_message => frame = [&frame[..], &frame[..]].concat(),
+                    Mischief::Swap if is_message => frame = [take_frame(pipe), frame].concat(),
+                    Mischief::EarlyConfirm if frame[0] == 0 && side == 1 => frame.extend([1, 0, 0, 0, 0]),
+                    _ => {}
                 }
                 if let Some(socket) = self.hosts[node].sockets.get_mut(&connection) {
                     socket.unread.extend(frame);
@@ -258,6 +345,17 @@ where
                     self.links[link].ends[side] = End::Gone;
                     self.links[link].pipes[side].clear();
                 }
+            }
+            Event::Break(link) => self.links[link].broken = true,
+            Event::Notice(link, side) => {
+                let End::Live(connection) = self.links[link].ends[side] else { return false };
+                self.links[link].pipes[side].clear();
+                self.drive(self.links[link].nodes[side], Drive::Failed(connection));
+            }
+            Event::Vanish(link) => {
+                let link = &mut self.links[link];
+                (link.broken, link.refused) = (true, true);
+                link.pipes.iter_mut().for_each(VecDeque::clear);
             }
             Event::Refuse(link) => {
                 let End::Waiting(Some(connection)) = self.links[link].ends[0] else { return false };
@@ -298,6 +396,7 @@ where
 
     /// Gives a node an input and carries out everything that follows from it.
     fn drive(&mut self, node: usize, first: Drive) {
+        self.hosts[node].touched = true;
         let mut todo = VecDeque::from([first]);
         while let Some(next) = todo.pop_front() {
             let mut effects = Vec::new();
@@ -308,12 +407,17 @@ where
                         let to = self.hosts.iter().position(|host| host.url == url);
                         let nodes = [node, to.unwrap_or(node)];
                         let ends = [End::Waiting(Some(connection)), End::Waiting(None)];
-                        let refused = to.is_none();
-                        self.links.push(Link { nodes, ends, pipes: Default::default(), refused });
+                        let hangs = to.is_some_and(|to| self.hanging.contains(&(node, to)));
+                        let refused = to.is_none() || hangs;
+                        let pipes = Default::default();
+                        self.links.push(Link { nodes, ends, pipes, refused, broken: false });
                     }
                     Effect::Answered(connection) => todo.push_back(Drive::Read(connection)),
+                    Effect::Again(reads) => todo.push_back(reads.map_or(Drive::Wake, Drive::Read)),
                     Effect::Closed(connection) => {
-                        self.flush(node);
+                        if self.closing == Closing::Kept {
+                            self.flush(node);
+                        }
                         self.hosts[node].sockets.remove(&connection);
                         self.hosts[node].node.release(connection);
                         for link in &mut self.links {
@@ -324,6 +428,9 @@ where
                                 {
                                     link.ends[side] = End::Gone;
                                     link.pipes[side].clear();
+                                    if self.closing == Closing::Reset {
+                                        link.pipes[1 - side].clear();
+                                    }
                                 }
                             }
                         }
@@ -340,12 +447,14 @@ where
         let mut out = [0; 4096];
         for (&connection, socket) in &host.sockets {
             loop {
-                let len = host.node.transmit(host.now, connection, &mut out);
+                let room = host.room.min(out.len());
+                let len = host.node.transmit(host.now, connection, &mut out[..room]);
                 if len == 0 {
                     break;
                 }
+                host.room -= if host.room == usize::MAX { 0 } else { len };
                 let link = &mut self.links[socket.link];
-                if link.ends[1 - socket.side] != End::Gone {
+                if link.ends[1 - socket.side] != End::Gone && !link.broken {
                     link.pipes[1 - socket.side].extend(&out[..len]);
                 }
             }
@@ -365,6 +474,8 @@ enum Effect {
     Dial(ConnectionId, String),
     Answered(ConnectionId),
     Closed(ConnectionId),
+    /// The driver has stopped before there was nothing left to do.
+    Again(Option<ConnectionId>),
 }
 
 impl<S, C> Host<S, C>
@@ -383,7 +494,11 @@ where
             now: Instant::ZERO,
             told: Vec::new(),
             answers: Answers::default(),
+            room: usize::MAX,
+            patience: usize::MAX,
+            on_told: None,
             sockets: BTreeMap::new(),
+            touched: true,
         }
     }
 
@@ -404,37 +519,53 @@ where
             Drive::Wake => Input::Wake,
         };
         let mut asked: Vec<(ConnectionId, QuestionId, Asked)> = Vec::new();
+        let mut left = self.patience;
         let mut actions = self.node.handle(self.now, input);
-        while let Some((action, ops)) = actions.next_with() {
+        while left > 0 {
+            let Some((action, mut ops)) = actions.next_with() else { break };
+            left -= 1;
             let url = |peer| ops.peer(peer).map(|peer| peer.url.to_owned()).unwrap_or_default();
-            match action {
-                Action::Dial { connection, peer } => effects.push(Effect::Dial(connection, url(peer))),
-                Action::Ask { connection, id, question } => asked.push((connection, id, Asked::of(question))),
-                Action::PeerUp { peer, .. } => self.told.push(Told::Up(url(peer))),
-                Action::PeerDown { peer, unknown, cause, .. } => {
-                    self.told.push(Told::Down(url(peer), unknown, cause));
+            let mut on = None;
+            let told = match action {
+                Action::Dial { connection, peer } => {
+                    effects.push(Effect::Dial(connection, url(peer)));
+                    continue;
                 }
-                Action::Unresponsive { peer } => self.told.push(Told::Unresponsive(url(peer))),
+                Action::Ask { connection, id, question } => {
+                    asked.push((connection, id, Asked::of(question)));
+                    continue;
+                }
+                Action::PeerUp { peer, .. } => Told::Up(url(peer)),
+                Action::PeerDown { peer, unknown, cause, .. } => Told::Down(url(peer), unknown, cause),
+                Action::Unresponsive { peer } => Told::Unresponsive(url(peer)),
                 Action::NotSent { message, cause } => {
                     let data = ops.given_up().map(|message| message.data.to_vec()).unwrap_or_default();
-                    self.told.push(Told::NotSent(message, cause, data));
+                    Told::NotSent(message, cause, data)
                 }
                 Action::Notify { connection, data, .. } => {
+                    on = Some(connection);
                     let peer = ops.peer_of(connection).map(url).unwrap_or_default();
-                    self.told.push(Told::Message(peer, data.to_vec()));
+                    Told::Message(peer, data.to_vec())
                 }
                 Action::Closed { connection, reason, .. } => {
-                    self.told.push(Told::Rejected(reason));
                     effects.push(Effect::Closed(connection));
+                    Told::Rejected(reason)
                 }
-                _ => {}
+                _ => continue,
+            };
+            if let Some(on_told) = self.on_told {
+                on_told(&told, on, &mut ops);
             }
+            self.told.push(told);
+        }
+        if left == 0 {
+            effects.push(Effect::Again(reads));
         }
         let (taken, wants) = actions.finish();
         if let (Some(connection), Some(socket)) = (reads, reads.and_then(|id| self.sockets.get_mut(&id))) {
             socket.unread = unread.split_off(taken);
             assert!(
-                socket.unread.is_empty() || wants != Wants::Bytes || taken > 0,
+                socket.unread.is_empty() || wants != Wants::Bytes || taken > 0 || left == 0,
                 "{connection:?} is stuck"
             );
         }

@@ -239,6 +239,10 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     /// Takes over the rest of the message that this connection has begun to write, so that something can be said
     /// after it. Returns whether the stream stands between two frames then.
     pub fn finish_frame(&mut self, outbox: &mut Outbox<S>) -> bool {
+        if outbox.frame_left() > 0 {
+            // The rest comes first. What was queued behind it are probes, and a goodbye is as good as one.
+            self.queue.consume(self.queue.len());
+        }
         while outbox.frame_left() > 0 {
             let mut pieces = [&[][..]; 1];
             outbox.peek(&mut pieces);

@@ -28,8 +28,6 @@ pub struct Actions<'n, 'i, S: Storage, P, C: Channel = Plain> {
     bytes: &'i mut [u8],
     /// Deadlines are still to be looked at.
     timeout: bool,
-    /// A dial that has failed before there was a carrier.
-    failed: Option<ConnectionId>,
 }
 
 /// What is to be returned, before anything is lent.
@@ -57,7 +55,7 @@ enum Look {
 
 impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     pub(super) fn new(node: &'n mut Node<S, P, C>, now: Instant, input: Input<'i>) -> Self {
-        let mut this = Self { node, now, current: None, bytes: &mut [], timeout: false, failed: None };
+        let mut this = Self { node, now, current: None, bytes: &mut [], timeout: false };
         match input {
             Input::Bytes { connection, bytes } => {
                 if let Some(carrier) = carrier_of::<S, C>(&mut this.node.carriers, connection) {
@@ -85,8 +83,12 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     None => carrier.rx.end(),
                 }
                 self.current = Some((connection, Cursor::new(&carrier.rx, self.now)));
+                // If it is not taken now, it comes out of the next timeout.
+                self.node.timers.set(connection.index() as u32, self.now);
             }
-            None => self.failed = Some(connection),
+            // A dial has failed before there was a carrier. A driver that takes no steps will hear of its deadline.
+            None if self.node.peers.is_crowded() => {}
+            None => self.node.peers.refuse(self.now, connection, CloseReason::Failed, false),
         }
     }
 
@@ -108,6 +110,9 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             Planned::Own(action) => action,
             Planned::Down { peer, connection, cause } => {
                 let unknown = outbox_of::<S>(outboxes, peer).and_then(|outbox| outbox.end());
+                if let Some(carrier) = carrier_of::<S, C>(carriers, connection) {
+                    carrier.up = None;
+                }
                 let said_here = self.current.as_ref().filter(|(current, _)| *current == connection);
                 let message = match (said_here, carrier_of::<S, C>(carriers, connection)) {
                     (Some((_, cursor)), Some(carrier)) => cursor.last_words(&carrier.rx, self.bytes),
@@ -169,15 +174,8 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 match self.look_at_current() {
                     Look::Out(next) => return Some(Planned::Current(next)),
                     Look::Done => {}
-                    Look::Nothing => match self.failed.take() {
-                        Some(connection) => {
-                            if let Some(action) = self.dial_failed(connection) {
-                                return Some(Planned::Own(action));
-                            }
-                        }
-                        None if self.timeout && self.look_at_time() => {}
-                        None => return None,
-                    },
+                    Look::Nothing if self.timeout && self.look_at_time() => {}
+                    Look::Nothing => return None,
                 }
             }
         }
@@ -256,14 +254,6 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         node.pump = Some(connection);
         node.arm(connection);
         true
-    }
-
-    /// A dial has failed before there was a carrier.
-    fn dial_failed(&mut self, connection: ConnectionId) -> Option<Action<'static>> {
-        self.node.peers.state(connection)?;
-        let reason = CloseReason::Failed;
-        self.node.peers.ended(self.now, connection, Ending { reason, superseded: false, waiting: false });
-        Some(Action::Closed { connection, reason, message: &[] })
     }
 
     /// Tells of the next message that is given up.

@@ -286,10 +286,14 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
     #[allow(clippy::type_complexity)] // a pair
     fn writer(&mut self, connection: ConnectionId) -> Option<(&mut Tx<S, C>, Option<&mut Outbox<S>>)> {
         let carrier = carrier_of::<S, C>(&mut self.carriers, connection)?;
-        let open = self.peers.state(connection) == Some(ConnectionState::Open);
-        let peer = self.peers.peer_of(connection).filter(|_| open);
-        let outbox = peer.and_then(|peer| outbox_of::<S>(&mut self.outboxes, peer));
-        Some((&mut carrier.tx, outbox))
+        let open = self.peers.state(connection) == Some(ConnectionState::Open)
+            && carrier.rx.close_reason().is_none();
+        match carrier.up.and_then(|up| outbox_of::<S>(&mut self.outboxes, up)) {
+            Some(outbox) if open => Some((&mut carrier.tx, Some(outbox))),
+            // It has ended in the middle of a message, and its driver was not told yet: nothing may come in between.
+            Some(outbox) if outbox.frame_left() > 0 => None,
+            _ => Some((&mut carrier.tx, None)),
+        }
     }
 
     /// The socket of a connection that was [`Action::Closed`] is closed: its place is free.

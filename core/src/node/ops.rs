@@ -121,6 +121,7 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
             return not_dialable(NotDialable::PortZero);
         }
         if !open && self.peers.is_crowded() {
+            // Before the peer enters the table, where it would have to leave again.
             return Err(SendError::NotQueued(PushError::Backpressure));
         }
         let key = self.peers.enter(&id, to.as_str()).map_err(SendError::Capacity)?;
@@ -155,9 +156,13 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
     /// Puts a message into the outbox of a peer, which is dialled if need be.
     #[inline]
     fn queue(&mut self, peer: PeerKey, message: &Message<'_>) -> Result<MessageId, SendError> {
+        let open = self.peers.open_connection(peer).is_some();
+        if !open && self.peers.is_crowded() {
+            return Err(SendError::NotQueued(PushError::Backpressure));
+        }
         let outbox = outbox_for::<S>(self.outboxes, peer, &self.config.connection);
         let pushed = outbox.map_or(Err(PushError::Backpressure), |outbox| outbox.push(message));
-        if self.peers.open_connection(peer).is_none() {
+        if !open {
             self.peers.waiting(self.now, peer, pushed.is_ok());
         }
         pushed.map(|number| MessageId { peer, number }).map_err(SendError::NotQueued)
@@ -178,11 +183,16 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         true
     }
 
-    /// Closes a connection because a handler refuses what came on it. Nothing more of it is delivered.
-    pub fn refuse(&mut self, connection: ConnectionId) {
+    /// Closes a connection because a handler refuses what came on it. Nothing more of it is delivered. Returns `false`,
+    /// and does nothing, if so many connections were refused in one delivery that no more can be done at once.
+    pub fn refuse(&mut self, connection: ConnectionId) -> bool {
+        if self.peers.is_full() {
+            return false;
+        }
         let up = self.peers.peer_of(connection);
         let outbox = up.and_then(|peer| outbox_of::<S>(self.outboxes, peer));
         let waiting = outbox.is_some_and(|outbox| outbox.has_unwritten());
         self.peers.refuse(self.now, connection, CloseReason::Refused(Refusal::Handler), waiting);
+        true
     }
 }

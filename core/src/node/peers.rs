@@ -363,6 +363,11 @@ impl<S: Storage> PeerTable<S> {
         self.steps.len() > STEPS - 2 * STEPS_AN_INPUT
     }
 
+    /// Whether there is no room for the steps of one more decision of the application.
+    pub fn is_full(&self) -> bool {
+        self.steps.len() > STEPS - STEPS_AN_INPUT
+    }
+
     /// This end closes one connection by its own decision: a handler refused a message, say.
     pub fn refuse(&mut self, now: Instant, id: ConnectionId, reason: CloseReason, waiting: bool) {
         if self.connection(id).is_some() {

@@ -1,0 +1,413 @@
+//! How a node may be driven: slowly, with full sockets, and from inside of what it tells.
+
+mod tiers;
+
+use std::time::Duration;
+
+use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
+use kitfox_core::node::{
+    Action, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, SendError,
+};
+use kitfox_core::router::BlockList;
+use kitfox_core::storage::Storage;
+use kitfox_core::wire::{PeerUrl, UrlRules};
+use kitfox_tests::world::Event::{self, Accept, Break, Connect, Deliver, Notice, Tick};
+use kitfox_tests::world::{SPACE, Told, Trusting, World};
+use tiers::*;
+
+both_tiers![
+    a_driver_that_takes_one_action_at_a_time_loses_none,
+    the_end_of_a_connection_is_told_later_if_it_is_not_taken_at_once,
+    a_goodbye_never_lands_in_the_middle_of_a_message,
+    nothing_is_written_while_a_replaced_connection_was_not_told_of,
+    a_full_outbox_hands_the_message_back,
+    what_was_not_begun_goes_to_the_next_connection,
+    bytes_that_nobody_takes_end_the_connection,
+    a_silent_connection_is_probed,
+    a_disconnect_tells_why_and_marks_nobody,
+    a_handler_may_answer_register_and_block,
+    a_handler_that_disconnects_hears_no_more,
+    a_handler_that_refuses_hears_no_more,
+    a_resend_from_inside_not_sent_does_not_loop,
+    many_things_done_from_inside_are_refused_before_steps_overflow,
+    a_peer_that_leaves_and_is_sent_to_at_once_stays,
+];
+
+fn world<T: Storage>() -> World<T, Trusting> {
+    World::new(&config(), &["a", "b"])
+}
+
+/// Up, with one message delivered from S to L on link 0.
+fn established<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
+    let mut world = World::new(config, &["a", "b"]);
+    world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    world.hosts[S].told.clear();
+    world.hosts[L].told.clear();
+    world
+}
+
+fn url(text: &str) -> PeerUrl<'_> {
+    PeerUrl::parse(text, &UrlRules::default()).unwrap()
+}
+
+fn a_driver_that_takes_one_action_at_a_time_loses_none<T: Storage>() {
+    let scene = |patience: usize| {
+        let mut world = world::<T>();
+        for host in &mut world.hosts {
+            host.patience = patience;
+        }
+        world.send(L, S, b"one").unwrap();
+        settle(&mut world);
+        world.restart(&config(), S, false);
+        world.send(S, L, b"again").unwrap();
+        settle(&mut world);
+        world.send(L, S, b"two").unwrap();
+        settle(&mut world);
+        world.step(Event::Cut(1));
+        world.hanging.extend([(S, L), (L, S)]);
+        world.send(S, L, b"three").unwrap();
+        world.send(S, L, b"four").unwrap();
+        for _ in 0..10 {
+            world.step(Tick(S));
+            settle(&mut world);
+        }
+        (world.hosts[S].told.clone(), world.hosts[L].told.clone())
+    };
+    let all = scene(usize::MAX);
+    assert!(all.0.iter().filter(|told| matches!(told, Told::NotSent(..))).count() == 2, "{all:?}");
+    assert_eq!(scene(1), all);
+    assert_eq!(scene(2), all);
+}
+
+fn the_end_of_a_connection_is_told_later_if_it_is_not_taken_at_once<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let now = world.hosts[S].now;
+    let node = &mut world.hosts[S].node;
+    let (connection, _) = node.peers().connections().next().unwrap();
+    let (taken, _) = node.handle(now, Input::End(connection)).finish();
+    assert_eq!(taken, 0);
+    assert!(node.poll_timeout().is_some_and(|at| at <= now), "somebody must look again");
+    world.step(Tick(S));
+    let ended = CloseReason::Ended;
+    assert_eq!(
+        world.hosts[S].told,
+        [Told::Rejected(ended), down(URL_L, Some((0, 0)), DownCause::Ended(ended)), unresponsive(URL_L)]
+    );
+
+    // The same with a dial that failed.
+    let mut world = self::world::<T>();
+    world.send(S, L, b"hello").unwrap();
+    let node = &mut world.hosts[S].node;
+    let (connection, state) = node.peers().connections().next().unwrap();
+    assert_eq!(state, ConnectionState::Dialing);
+    let _ = node.handle(now, Input::Failed(connection)).finish();
+    world.wake(S);
+    assert_eq!(world.hosts[S].told, [Told::Rejected(CloseReason::Failed)]);
+}
+
+fn a_goodbye_never_lands_in_the_middle_of_a_message<T: Storage>() {
+    let config = NodeConfig { idle_probe: Some(Duration::from_secs(1)), ..config() };
+    let mut world = established::<T>(&config);
+    let now = world.hosts[S].now;
+    world.hosts[S].room = 9;
+    world.send(S, L, b"a message of some length").unwrap();
+    assert_eq!(world.hosts[S].room, 0, "a part of it was written");
+    while world.hosts[S].now.since(now) < Duration::from_secs(3) {
+        assert!(world.step(Tick(S)));
+    }
+    world.hosts[S].room = usize::MAX;
+    world.disconnect(S, L, b"bye");
+    settle(&mut world);
+    let gone = CloseReason::Disconnected;
+    assert_eq!(
+        world.hosts[L].told,
+        [
+            message(URL_S, b"a message of some length"),
+            Told::Rejected(gone),
+            down(URL_S, None, DownCause::Ended(gone)),
+        ]
+    );
+}
+
+fn nothing_is_written_while_a_replaced_connection_was_not_told_of<T: Storage>() {
+    let mut world = established::<T>(&config());
+    world.restart(&config(), S, false);
+    world.send(S, L, b"again").unwrap();
+    go(&mut world, &[Accept(1), Connect(1), Deliver(1, 1)]);
+    world.send(L, S, b"queued while paused").unwrap();
+    go(&mut world, &[Deliver(1, 0)]);
+    // The confirm arrives, and the driver takes nothing of what follows but writes.
+    let now = world.hosts[L].now;
+    let node = &mut world.hosts[L].node;
+    let ids: Vec<_> = node.peers().connections().collect();
+    let [(old, ConnectionState::Open), (new, ConnectionState::Offered)] = ids[..] else { panic!("{ids:?}") };
+    let mut confirm = [1, 0, 0, 0, 0];
+    let mut actions = node.handle(now, Input::Bytes { connection: new, bytes: &mut confirm });
+    assert!(matches!(actions.next(), Some(Action::Closed { connection, .. }) if connection == old));
+    let _ = actions.finish();
+    let mut out = [0; 256];
+    assert_eq!(node.transmit(now, new, &mut out), 0, "it is not up yet");
+    world.wake(L);
+    let told = &world.hosts[L].told;
+    assert!(
+        told.ends_with(&[down(URL_S, None, DownCause::Replaced), up(URL_S)]),
+        "nothing of it was written on the old one: {told:?}"
+    );
+}
+
+fn a_full_outbox_hands_the_message_back<T: Storage>() {
+    let mut config = config();
+    config.connection.outbox.max_bytes = 64;
+    let mut world = World::<T, Trusting>::new(&config, &["a", "b"]);
+    world.send(S, L, &[1; 30]).unwrap();
+    let full = SendError::NotQueued(PushError::Backpressure);
+    assert_eq!(world.send(S, L, &[2; 30]), Err(full));
+    assert_eq!(world.send(S, L, &[3; 100]), Err(SendError::NotQueued(PushError::TooLarge)));
+    settle(&mut world);
+    world.send(S, L, &[2; 30]).unwrap();
+    settle(&mut world);
+    assert_eq!(world.hosts[L].told, [up(URL_S), message(URL_S, &[1; 30]), message(URL_S, &[2; 30])]);
+}
+
+fn what_was_not_begun_goes_to_the_next_connection<T: Storage>() {
+    let mut world = established::<T>(&config());
+    world.hosts[S].room = 9;
+    world.send(S, L, b"begun").unwrap();
+    world.send(S, L, b"not begun").unwrap();
+    world.hosts[S].room = usize::MAX;
+    go(&mut world, &[Break(0), Notice(0, S), Notice(0, L)]);
+    settle(&mut world);
+    let failed = CloseReason::Failed;
+    assert_eq!(
+        world.hosts[S].told,
+        [
+            Told::Rejected(failed),
+            down(URL_L, Some((0, 1)), DownCause::Ended(failed)),
+            unresponsive(URL_L),
+            up(URL_L),
+        ]
+    );
+    assert_eq!(world.hosts[L].told.last(), Some(&message(URL_S, b"not begun")));
+    assert!(!world.hosts[L].told.contains(&message(URL_S, b"begun")));
+}
+
+fn bytes_that_nobody_takes_end_the_connection<T: Storage>() {
+    let mut world = established::<T>(&config());
+    world.hosts[S].room = 9;
+    world.send(S, L, b"a message of some length").unwrap();
+    let now = world.hosts[S].now;
+    while world.hosts[S].told.is_empty() {
+        assert!(world.step(Tick(S)));
+    }
+    assert_eq!(world.hosts[S].now.since(now), config().connection.tx_timeout);
+    let stale = CloseReason::Timeout(Timeout::Write);
+    assert_eq!(
+        world.hosts[S].told,
+        [Told::Rejected(stale), down(URL_L, Some((0, 1)), DownCause::Ended(stale)), unresponsive(URL_L),]
+    );
+}
+
+fn a_silent_connection_is_probed<T: Storage>() {
+    let config = NodeConfig { idle_probe: Some(Duration::from_secs(30)), ..config() };
+    let mut world = established::<T>(&config);
+    let now = world.hosts[S].now;
+    while world.events().is_empty() {
+        assert!(world.step(Tick(S)));
+    }
+    assert_eq!(world.hosts[S].now.since(now), Duration::from_secs(30));
+    go(&mut world, &[Deliver(0, 1)]);
+    settle(&mut world);
+    assert_connected(&world);
+    assert!(world.hosts[S].told.is_empty() && world.hosts[L].told.is_empty());
+}
+
+fn a_disconnect_tells_why_and_marks_nobody<T: Storage>() {
+    let mut world = established::<T>(&config());
+    world.hosts[S].room = 9;
+    let begun = world.send(S, L, b"begun").unwrap();
+    let queued = world.send(S, L, b"queued").unwrap();
+    world.hosts[S].room = usize::MAX;
+    world.disconnect(S, L, b"enough");
+    settle(&mut world);
+    let local = CloseReason::Local;
+    assert_eq!((begun.number, queued.number), (1, 2));
+    assert_eq!(
+        world.hosts[S].told,
+        [
+            Told::Rejected(local),
+            down(URL_L, Some((0, 1)), DownCause::Ended(local)),
+            Told::NotSent(queued, NotSentCause::Disconnected, b"queued".to_vec()),
+        ]
+    );
+    let gone = CloseReason::Disconnected;
+    assert_eq!(
+        world.hosts[L].told,
+        [message(URL_S, b"begun"), Told::Rejected(gone), down(URL_S, None, DownCause::Ended(gone))]
+    );
+    assert_eq!(world.hosts[S].node.peers().peers().count(), 0);
+    assert_eq!(world.live_links(), 0);
+}
+
+fn a_handler_may_answer_register_and_block<T: Storage>() {
+    fn answer<S: Storage>(
+        told: &Told,
+        on: Option<kitfox_core::node::ConnectionId>,
+        ops: &mut Ops<'_, S, BlockList<S>>,
+    ) {
+        if let (Told::Message(_, data), Some(connection)) = (told, on) {
+            let peer = ops.peer_of(connection).unwrap();
+            ops.notify_peer(peer, SPACE, data).unwrap();
+            ops.directory_mut().register_space(b"another").unwrap();
+            let id = *ops.peers().id(peer).unwrap();
+            ops.directory_mut().policy_mut().block(id, None).unwrap();
+            let again = ops.notify_peer(peer, SPACE, data);
+            assert_eq!(again, Err(SendError::Refused(kitfox_core::router::SendRefused::Blocked)));
+        }
+    }
+    let mut world = established::<T>(&config());
+    world.hosts[L].on_told = Some(answer::<T>);
+    world.send(S, L, b"ping").unwrap();
+    world.send(S, L, b"blocked").unwrap();
+    settle(&mut world);
+    assert_eq!(world.hosts[L].told, [message(URL_S, b"ping")]);
+    assert_eq!(world.hosts[S].told, [message(URL_L, b"ping")]);
+    assert_connected(&world);
+}
+
+fn a_handler_that_disconnects_hears_no_more<T: Storage>() {
+    fn leave<S: Storage>(
+        told: &Told,
+        on: Option<kitfox_core::node::ConnectionId>,
+        ops: &mut Ops<'_, S, BlockList<S>>,
+    ) {
+        if let (Told::Message(..), Some(connection)) = (told, on) {
+            let peer = ops.peer_of(connection).unwrap();
+            assert!(ops.disconnect(peer, b"enough"));
+        }
+    }
+    let mut world = established::<T>(&config());
+    world.hosts[L].on_told = Some(leave::<T>);
+    world.send(S, L, b"one").unwrap();
+    world.send(S, L, b"two").unwrap();
+    settle(&mut world);
+    let local = CloseReason::Local;
+    assert_eq!(
+        world.hosts[L].told,
+        [message(URL_S, b"one"), Told::Rejected(local), down(URL_S, None, DownCause::Ended(local))]
+    );
+    let gone = CloseReason::Disconnected;
+    assert_eq!(
+        world.hosts[S].told,
+        [Told::Rejected(gone), down(URL_L, Some((0, 2)), DownCause::Ended(gone))]
+    );
+}
+
+fn a_handler_that_refuses_hears_no_more<T: Storage>() {
+    fn refuse<S: Storage>(
+        told: &Told,
+        on: Option<kitfox_core::node::ConnectionId>,
+        ops: &mut Ops<'_, S, BlockList<S>>,
+    ) {
+        if let (Told::Message(..), Some(connection)) = (told, on) {
+            assert!(ops.refuse(connection));
+        }
+    }
+    let mut world = established::<T>(&config());
+    world.hosts[L].on_told = Some(refuse::<T>);
+    world.send(S, L, b"one").unwrap();
+    world.send(S, L, b"two").unwrap();
+    settle(&mut world);
+    let refused = CloseReason::Refused(Refusal::Handler);
+    assert_eq!(
+        world.hosts[L].told,
+        [message(URL_S, b"one"), Told::Rejected(refused), down(URL_S, None, DownCause::Ended(refused))]
+    );
+    let gone = CloseReason::Disconnected;
+    assert_eq!(
+        world.hosts[S].told,
+        [Told::Rejected(gone), down(URL_L, Some((0, 2)), DownCause::Ended(gone))]
+    );
+}
+
+fn a_resend_from_inside_not_sent_does_not_loop<T: Storage>() {
+    fn resend<S: Storage>(
+        told: &Told,
+        _: Option<kitfox_core::node::ConnectionId>,
+        ops: &mut Ops<'_, S, BlockList<S>>,
+    ) {
+        if let Told::NotSent(_, _, data) = told {
+            ops.notify(url(URL_L), SPACE, data).unwrap();
+        }
+    }
+    let mut world = world::<T>();
+    world.hanging.push((S, L));
+    world.hosts[S].on_told = Some(resend::<T>);
+    world.send(S, L, b"one").unwrap();
+    world.send(S, L, b"two").unwrap();
+    let given_up = |world: &World<T, Trusting>| {
+        world.hosts[S].told.iter().filter(|told| matches!(told, Told::NotSent(..))).count()
+    };
+    while given_up(&world) == 0 {
+        assert!(world.step(Tick(S)));
+    }
+    assert_eq!(given_up(&world), 2);
+    assert_eq!(world.hosts[S].node.peers().peers().count(), 1, "it waits for them again");
+    world.hanging.clear();
+    while world.hosts[L].told.is_empty() {
+        assert!(world.step(Tick(S)));
+        settle(&mut world);
+    }
+    assert_eq!(world.hosts[L].told, [up(URL_S), message(URL_S, b"one"), message(URL_S, b"two")]);
+    assert_eq!(given_up(&world), 2);
+}
+
+fn many_things_done_from_inside_are_refused_before_steps_overflow<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let now = world.hosts[L].now;
+    let mut ops = world.hosts[L].node.ops(now);
+    let mut refused = [0; 2];
+    for round in 0..200 {
+        let id = format!("ws://10.1.1.1:80/p{round}");
+        refused[0] += usize::from(ops.notify(url(&id), SPACE, b"hi").is_err());
+        let peers: Vec<_> = ops.peers().peers().collect();
+        for &peer in &peers {
+            refused[1] += usize::from(ops.notify_peer(peer, SPACE, b"hi").is_err());
+        }
+        let connections: Vec<_> = ops.peers().connections().collect();
+        for (connection, _) in connections {
+            ops.refuse(connection);
+        }
+        if let Some(&peer) = peers.last() {
+            ops.disconnect(peer, b"");
+        }
+    }
+    assert!(refused.iter().all(|&refused| refused > 0), "{refused:?}");
+    world.wake(L);
+    // What was accepted has its fate, and what is left is what waits for a backoff.
+    let peers = world.hosts[L].node.peers();
+    assert!(peers.connections().all(|(_, state)| state == ConnectionState::Dialing));
+}
+
+fn a_peer_that_leaves_and_is_sent_to_at_once_stays<T: Storage>() {
+    fn reconnect<S: Storage>(
+        told: &Told,
+        _: Option<kitfox_core::node::ConnectionId>,
+        ops: &mut Ops<'_, S, BlockList<S>>,
+    ) {
+        if let Told::Down(..) = told {
+            ops.notify(url(URL_L), SPACE, b"again").unwrap();
+        }
+    }
+    let mut world = established::<T>(&config());
+    world.hosts[S].on_told = Some(reconnect::<T>);
+    world.disconnect(L, S, b"bye");
+    settle(&mut world);
+    let gone = CloseReason::Disconnected;
+    assert_eq!(
+        world.hosts[S].told,
+        [Told::Rejected(gone), down(URL_L, Some((0, 0)), DownCause::Ended(gone)), up(URL_L)]
+    );
+    assert!(world.hosts[L].told.ends_with(&[up(URL_S), message(URL_S, b"again")]));
+    assert_connected(&world);
+}
