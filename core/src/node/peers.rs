@@ -176,6 +176,8 @@ pub enum NotSentCause {
     Superseded,
     /// This end disconnected.
     Disconnected,
+    /// There was no place for another connection at this end, at any attempt.
+    NoPlace,
 }
 
 impl fmt::Display for NotSentCause {
@@ -185,6 +187,7 @@ impl fmt::Display for NotSentCause {
             Self::GateFailed(reason) => write!(f, "the gate did not open: {reason}"),
             Self::Superseded => f.write_str("superseded"),
             Self::Disconnected => f.write_str("disconnected by this end"),
+            Self::NoPlace => f.write_str("there was no place for a connection"),
         }
     }
 }
@@ -674,7 +677,7 @@ impl<S: Storage> PeerTable<S> {
         }
     }
 
-    /// Rule 1. Without a place for the connection it is tried again later.
+    /// Rule 1. Without a place for the connection it is an attempt that failed, and not the peer's fault.
     fn dial(&mut self, now: Instant, slot: u32) {
         let dialled = self.insert_connection(Role::Dialler, ConnectionState::Dialing, Some(slot));
         match dialled {
@@ -683,7 +686,12 @@ impl<S: Storage> PeerTable<S> {
                 self.step(|this| Some(Step::Dial(this.key(slot)?, id)));
             }
             Ok(id) => self.close(id, CloseReason::Capacity(CapacityError::Connections)),
-            Err(_) => self.peer_timers.set(slot, now + self.limits.backoff),
+            Err(_) => {
+                self.attempt_failed(now, slot, NotSentCause::NoPlace);
+                if self.is_idle(slot) {
+                    self.leave(slot);
+                }
+            }
         }
     }
 
@@ -704,7 +712,7 @@ impl<S: Storage> PeerTable<S> {
         peer.failed = peer.failed.saturating_add(1);
         let failed = peer.failed;
         if our_own_no || failed >= self.limits.attempts {
-            let peers_fault = !our_own_no && !under_way && self.network_up;
+            let peers_fault = !our_own_no && cause != NotSentCause::NoPlace && !under_way && self.network_up;
             self.give_up(slot, cause);
             if peers_fault {
                 self.step(|this| this.key(slot).map(Step::Unresponsive));
