@@ -37,8 +37,8 @@ pub enum Timing {
     Timely,
     /// Any node's next one at any time, so many times in all.
     Async(u8),
-    /// As `Async`, but only those that are nearer than ten seconds: T_hold and backoff.
-    Hold(u8),
+    /// Any time, any number of times, but only those that are nearer than ten seconds: T_hold and backoff.
+    Hold,
 }
 
 /// Something that goes wrong.
@@ -98,6 +98,8 @@ pub struct Run {
     pub closing: Closing,
     /// What the network does that none does.
     pub mischief: Mischief,
+    /// Nothing may wait for a deadline to be sent.
+    pub prompt: bool,
     /// A plain channel, on which ids are only claimed.
     pub plain: bool,
     /// Dials in all; beyond that the search does not go.
@@ -119,6 +121,7 @@ impl Default for Run {
             hanging: Vec::new(),
             closing: Closing::Kept,
             mischief: Mischief::None,
+            prompt: false,
             plain: false,
             dials: 12,
             max_states: 20_000_000,
@@ -175,21 +178,23 @@ struct State<T: Storage, C: Channel> {
 }
 
 impl Run {
-    /// Whether nothing may be lost and nobody may be called away (G4).
+    /// Whether nothing may be lost and nobody may be called away (G4). A stranger that comes while dials are under way
+    /// may take a place on a plain channel.
     fn is_peaceful(&self) -> bool {
-        let somebody_connects =
-            self.hanging.len() < 2 && (self.hanging.is_empty() || self.messages[..2] != [0, 0]);
-        self.faults == 0 && somebody_connects && !matches!(self.timing, Timing::Async(_))
+        let somebody_connects = self.hanging.len() < 2;
+        let no_stranger = self.messages[STRANGER] == 0 || !self.established.is_empty();
+        let in_time = !matches!(self.timing, Timing::Async(_));
+        self.faults == 0 && somebody_connects && no_stranger && in_time
     }
 
     /// The configuration of its nodes.
     pub fn config(&self) -> NodeConfig {
         let connection = match self.timing {
-            Timing::Hold(_) => Config { preflight_timeout: Duration::from_secs(1000), ..Config::DEVICE },
+            Timing::Hold => Config { preflight_timeout: Duration::from_secs(1000), ..Config::DEVICE },
             _ => Config::DEVICE,
         };
         let dial_timeout = match self.timing {
-            Timing::Hold(_) => Duration::from_secs(1000),
+            Timing::Hold => Duration::from_secs(1000),
             _ => Duration::from_secs(10),
         };
         let peers = PeerLimits { hold: self.hold, dial_timeout, ..PeerLimits::DEVICE };
@@ -222,6 +227,11 @@ impl Run {
                         return Err(self.violation::<T, C>(what, &came, number, None));
                     }
                     continue;
+                }
+                let only_time = acts.iter().all(|act| matches!(act, Act::World(Event::Tick(_))));
+                if self.prompt && only_time && ledger::waits(&state.world) {
+                    let what = "a message waits for a deadline".into();
+                    return Err(self.violation::<T, C>(what, &came, number, None));
                 }
                 if state.world.links.len() > self.dials {
                     seen.cut_off += 1;
@@ -275,7 +285,8 @@ impl Run {
         world.mischief = self.mischief;
         let ticks = match self.timing {
             Timing::Timely => 0,
-            Timing::Async(ticks) | Timing::Hold(ticks) => ticks,
+            Timing::Async(ticks) => ticks,
+            Timing::Hold => u8::MAX,
         };
         State { world, ledger, unsent: self.messages, faults: self.faults, ticks, prints: [0; 3] }
     }
@@ -302,7 +313,7 @@ impl Run {
                 let first = hosts.filter_map(|host| Some((near(host)?, host))).min();
                 acts.extend(first.map(|(_, host)| Act::World(Event::Tick(host))));
             }
-            Timing::Async(_) | Timing::Hold(_) if state.ticks > 0 || !busy => {
+            Timing::Async(_) | Timing::Hold if state.ticks > 0 || !busy => {
                 acts.extend(
                     hosts.filter(|&host| near(host).is_some()).map(|host| Act::World(Event::Tick(host))),
                 );
@@ -321,7 +332,7 @@ impl Run {
     /// Deadlines that are farther away than this never come.
     fn limit(&self) -> Duration {
         match self.timing {
-            Timing::Hold(_) => Duration::from_secs(10),
+            Timing::Hold => Duration::from_secs(10),
             _ => Duration::from_secs(100_000),
         }
     }
@@ -370,7 +381,7 @@ impl Run {
                             host.touched = true;
                         }
                     }
-                    Event::Tick(_) => *ticks = ticks.saturating_sub(1),
+                    Event::Tick(_) if self.timing != Timing::Hold => *ticks = ticks.saturating_sub(1),
                     Event::Break(_) | Event::Vanish(_) | Event::Refuse(_) => *faults -= 1,
                     _ => {}
                 }

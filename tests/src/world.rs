@@ -52,6 +52,8 @@ pub enum Told {
 pub struct Answers {
     /// Preflights to refuse before all others are accepted.
     pub refuse_preflights: u32,
+    /// Peers not to admit before all others are.
+    pub refuse_admissions: u32,
 }
 
 /// What an application does while it looks at what it is told.
@@ -577,6 +579,10 @@ where
                     self.answers.refuse_preflights -= 1;
                     Answer::Refuse
                 }
+                Asked::Admit if self.answers.refuse_admissions > 0 => {
+                    self.answers.refuse_admissions -= 1;
+                    Answer::Refuse
+                }
                 _ => Answer::Accept,
             };
             // The connection may have ended since it asked.
@@ -591,6 +597,7 @@ where
 enum Asked {
     Gather,
     Validate,
+    Admit,
     Other,
 }
 
@@ -599,6 +606,7 @@ impl Asked {
         match question {
             Question::GatherPreflight { .. } => Self::Gather,
             Question::ValidatePreflight { .. } => Self::Validate,
+            Question::AdmitPeer { .. } => Self::Admit,
             _ => Self::Other,
         }
     }

@@ -383,6 +383,9 @@ fn look_at_gate<S: Storage, C: Channel>(
             if carrier.rx.role() == Role::Acceptor && !peers.confirmed(now, connection) {
                 carrier.rx.close(CloseReason::Superseded);
             }
+            if let Some(peer) = carrier.rx.peer() {
+                peers.readdress(connection, peer.url);
+            }
             Look::Done
         }
         next => Look::Out(next),

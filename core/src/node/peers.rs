@@ -454,6 +454,16 @@ impl<S: Storage> PeerTable<S> {
         }
     }
 
+    /// The address that an open connection's peer gave at the gate is where it is dialled from now on. For a claim that
+    /// waited (rule 14) this is the first moment at which it may count.
+    pub fn readdress(&mut self, id: ConnectionId, url: &str) {
+        if let Some(&ConnectionSlot { state: ConnectionState::Open, peer: Some(slot), .. }) =
+            self.connection(id)
+        {
+            self.set_url(slot, url);
+        }
+    }
+
     /// A connection has ended, or a dial has failed (rule 10).
     pub fn ended(&mut self, now: Instant, id: ConnectionId, ending: Ending) {
         if self.connection(id).is_none() {

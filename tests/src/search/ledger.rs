@@ -13,8 +13,6 @@ use crate::world::{End, Told, World};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Ledger {
     hosts: [Host; 3],
-    /// A node has crashed and the other was not told, or a link has died in silence: one end may stay open.
-    half_dead: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -50,6 +48,14 @@ enum Fate {
     Accepted,
     Unknown,
     NotSent,
+}
+
+/// Whether a message waits for a connection.
+pub(super) fn waits<T: Storage, C: Channel>(world: &World<T, C>) -> bool {
+    world.hosts.iter().any(|host| {
+        let outbox = |peer| host.node.outbox(peer);
+        host.node.peers().peers().filter_map(outbox).any(|outbox| outbox.has_unwritten())
+    })
 }
 
 impl Ledger {

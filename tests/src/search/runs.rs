@@ -48,14 +48,14 @@ pub fn quick() -> Vec<Run> {
     let mut runs = Vec::from([
         Run { messages: [2, 2, 0], ..run("A1 no fault, timely") },
         Run { messages: [2, 2, 0], hold: zero, ..run("A2 no fault, no hold") },
-        Run { timing: Timing::Hold(6), ..run("A3 no fault, hold any time") },
+        Run { timing: Timing::Hold, ..run("A3 no fault, hold any time") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(S, L)]), ..run("A4 S cannot dial L") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(L, S)]), ..run("A5 L cannot dial S") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(S, L), (L, S)]), ..run("A6 nobody can dial") },
         Run {
             messages: [2, 2, 0],
             hold: long,
-            timing: Timing::Hold(4),
+            timing: Timing::Hold,
             ..run("A7 no fault, long hold any time")
         },
         Run { messages: [2, 2, 0], closing: Closing::Silent, ..run("A8 no fault, no reasons") },
@@ -75,6 +75,7 @@ pub fn quick() -> Vec<Run> {
             faults: 1,
             kinds: Vec::from([fault]),
             established: Vec::from([S, L]),
+            prompt: fault != Fault::Vanish,
             ..run(&format!("H up, then one {fault:?}"))
         });
     }
@@ -87,7 +88,7 @@ pub fn quick() -> Vec<Run> {
 pub fn deep() -> Vec<Run> {
     let zero = Duration::ZERO;
     let mut runs = Vec::from([
-        Run { messages: [2, 2, 0], hold: zero, timing: Timing::Hold(8), ..run("A3 no fault, hold any time") },
+        Run { messages: [2, 2, 0], hold: zero, timing: Timing::Hold, ..run("A3 no fault, hold any time") },
         Run { timing: Timing::Async(3), ..run("A10 no fault, any deadline any time") },
         Run { messages: [1, 1, 1], plain: true, ..run("F4 plain, a stranger at any time") },
     ]);

@@ -1,0 +1,248 @@
+//! Dials that come to nothing, and what happens at limits.
+
+mod tiers;
+
+use kitfox_core::CapacityError;
+use kitfox_core::connection::{CloseReason, NotDialable, Refusal};
+use kitfox_core::node::{
+    ConnectionState, Input, NodeConfig, NotSentCause, PeerLimits, PendingPolicy, SendError,
+};
+use kitfox_core::storage::{Heap, Storage};
+use kitfox_core::wire::{PeerUrl, UrlRules};
+use kitfox_tests::world::Event::{Accept, Connect, Deliver, Refuse, Tick};
+use kitfox_tests::world::{SPACE, Told, Trusting, World};
+use tiers::*;
+
+both_tiers![
+    one_node_dials_several,
+    what_cannot_be_dialled_is_said_at_once,
+    dials_that_are_refused_are_repeated_with_growing_pauses_and_then_given_up,
+    a_gate_that_never_opens_is_given_up,
+    a_veto_of_our_own_gives_up_at_once_and_blames_nobody,
+    while_our_network_is_down_nobody_is_unresponsive,
+    peers_have_a_limit,
+    connections_have_a_limit,
+    the_oldest_pending_connection_makes_room,
+    a_pending_connection_beyond_the_limit_is_refused,
+    a_peer_that_moved_is_known_by_its_new_address,
+];
+
+fn world<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
+    World::new(config, &["a", "b", "c"])
+}
+
+fn limited(peers: PeerLimits) -> NodeConfig {
+    NodeConfig { peers, ..config() }
+}
+
+fn one_node_dials_several<T: Storage>() {
+    let mut world = world::<T>(&config());
+    world.send(S, 1, b"to b").unwrap();
+    world.send(S, 2, b"to c").unwrap();
+    assert_eq!(states(&world, S), [ConnectionState::Dialing; 2]);
+    settle(&mut world);
+    assert_eq!(world.hosts[S].told, [up(URL_L), up(&world.hosts[2].url)]);
+    assert_eq!(world.hosts[1].told, [up(URL_S), message(URL_S, b"to b")]);
+    assert_eq!(world.hosts[2].told, [up(URL_S), message(URL_S, b"to c")]);
+}
+
+fn what_cannot_be_dialled_is_said_at_once<T: Storage>() {
+    let mut world = world::<T>(&config());
+    let now = world.hosts[S].now;
+    let mut to = |url: &str| {
+        let url = PeerUrl::parse(url, &UrlRules::default()).unwrap();
+        world.hosts[S].node.ops(now).notify(url, SPACE, b"hi").map(|_| ())
+    };
+    let not = |why| Err(SendError::NotDialable(why));
+    assert_eq!(to("ws://10.0.0.2:80"), not(NotDialable::NoPeerId));
+    assert_eq!(to("ws://10.0.0.2:0/b"), not(NotDialable::PortZero));
+    assert_eq!(to("ws://10.9.9.9:80/a"), not(NotDialable::OurOwnId));
+    world.wake(S);
+    assert_eq!(world.hosts[S].told, []);
+    assert_eq!(world.hosts[S].node.peers().peers().count(), 0);
+    // A connection of a peer that cannot be dialled is used.
+    world.send(L, S, b"hello").unwrap();
+    settle(&mut world);
+    let url = PeerUrl::parse("ws://10.0.0.2:0/b", &UrlRules::default()).unwrap();
+    let now = world.hosts[S].now;
+    world.hosts[S].node.ops(now).notify(url, SPACE, b"hi").unwrap();
+    world.wake(S);
+    settle(&mut world);
+    assert_eq!(world.hosts[L].told, [up(URL_S), message(URL_S, b"hi")]);
+}
+
+fn dials_that_are_refused_are_repeated_with_growing_pauses_and_then_given_up<T: Storage>() {
+    let mut world = world::<T>(&config());
+    let ids = [world.send(S, L, b"one").unwrap(), world.send(S, L, b"two").unwrap()];
+    let mut pauses = Vec::new();
+    for link in 0..3 {
+        go(&mut world, &[Refuse(link)]);
+        let before = world.hosts[S].now;
+        if link < 2 {
+            go(&mut world, &[Tick(S)]);
+            pauses.push(world.hosts[S].now.since(before));
+        }
+    }
+    let first = config().peers.backoff;
+    assert!(pauses[0] >= first && pauses[0] <= first + first / 4, "{pauses:?}");
+    assert!(pauses[1] >= 2 * first && pauses[1] <= 2 * first + first / 2, "{pauses:?}");
+    let failed = Told::Rejected(CloseReason::Failed);
+    let not_sent = |at: usize, data: &[u8]| Told::NotSent(ids[at], NotSentCause::DialFailed, data.into());
+    assert_eq!(
+        world.hosts[S].told,
+        [
+            failed.clone(),
+            failed.clone(),
+            failed,
+            not_sent(0, b"one"),
+            not_sent(1, b"two"),
+            unresponsive(URL_L),
+        ]
+    );
+    assert_eq!(world.links.len(), 3);
+    assert_eq!(world.hosts[S].node.poll_timeout(), None);
+    assert_eq!(world.hosts[S].node.peers().peers().count(), 0);
+}
+
+fn a_gate_that_never_opens_is_given_up<T: Storage>() {
+    let mut world = world::<T>(&config());
+    world.hosts[L].answers.refuse_preflights = 9;
+    let id = world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    for _ in 0..2 {
+        go(&mut world, &[Tick(S)]);
+        settle(&mut world);
+    }
+    let gone = CloseReason::Disconnected;
+    let refused = Told::Rejected(gone);
+    let cause = NotSentCause::GateFailed(gone);
+    assert_eq!(
+        world.hosts[S].told,
+        [
+            refused.clone(),
+            refused.clone(),
+            refused,
+            Told::NotSent(id, cause, b"hello".to_vec()),
+            unresponsive(URL_L),
+        ]
+    );
+    assert_eq!(world.hosts[L].told, vec![Told::Rejected(CloseReason::Refused(Refusal::Preflight)); 3]);
+}
+
+fn a_veto_of_our_own_gives_up_at_once_and_blames_nobody<T: Storage>() {
+    let mut world = world::<T>(&config());
+    world.hosts[S].answers.refuse_admissions = 1;
+    let id = world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    let veto = CloseReason::Refused(Refusal::Admission);
+    assert_eq!(
+        world.hosts[S].told,
+        [Told::Rejected(veto), Told::NotSent(id, NotSentCause::GateFailed(veto), b"hello".to_vec())]
+    );
+    assert_eq!(world.links.len(), 1);
+    assert_eq!(world.hosts[S].node.poll_timeout(), None);
+}
+
+fn while_our_network_is_down_nobody_is_unresponsive<T: Storage>() {
+    let mut world = world::<T>(&config());
+    world.hosts[S].node.set_network_up(false);
+    let id = world.send(S, L, b"hello").unwrap();
+    for link in 0..3 {
+        go(&mut world, &[Refuse(link)]);
+        world.step(Tick(S));
+    }
+    let failed = Told::Rejected(CloseReason::Failed);
+    let not_sent = Told::NotSent(id, NotSentCause::DialFailed, b"hello".to_vec());
+    assert_eq!(world.hosts[S].told, [failed.clone(), failed.clone(), failed, not_sent]);
+}
+
+fn peers_have_a_limit<T: Storage>() {
+    let mut world = world::<T>(&limited(PeerLimits { max_peers: 1, ..config().peers }));
+    world.send(S, 1, b"to b").unwrap();
+    assert_eq!(world.send(S, 2, b"to c"), Err(SendError::Capacity(CapacityError::Peers)));
+    settle(&mut world);
+    // A stranger finds no place either.
+    world.send(2, S, b"from c").unwrap();
+    settle(&mut world);
+    let full = Told::Rejected(CloseReason::Capacity(CapacityError::Peers));
+    assert_eq!(world.hosts[S].told, [up(URL_L), full]);
+    assert_eq!(states(&world, S), [ConnectionState::Open]);
+}
+
+fn connections_have_a_limit<T: Storage>() {
+    let mut world = world::<T>(&limited(PeerLimits { max_connections: 1, ..config().peers }));
+    world.send(1, S, b"from b").unwrap();
+    settle(&mut world);
+    let now = world.hosts[S].now;
+    let full = Err(CapacityError::Connections);
+    assert_eq!(world.hosts[S].node.accept(now, Default::default()).map(|_| ()), full);
+    // Without a place a dial waits for one.
+    world.send(S, 2, b"to c").unwrap();
+    settle(&mut world);
+    assert_eq!(world.hosts[2].told, []);
+    world.disconnect(1, S, b"bye");
+    settle(&mut world);
+    go(&mut world, &[Tick(S)]);
+    settle(&mut world);
+    assert_eq!(world.hosts[2].told, [up(URL_S), message(URL_S, b"to c")]);
+}
+
+fn the_oldest_pending_connection_makes_room<T: Storage>() {
+    let pending = PendingPolicy::EvictOldest;
+    let mut world = world::<T>(&limited(PeerLimits { max_pending: 1, pending, ..config().peers }));
+    world.send(1, S, b"from b").unwrap();
+    world.send(2, S, b"from c").unwrap();
+    go(&mut world, &[Accept(0), Accept(1)]);
+    assert_eq!(world.hosts[S].node.peers().pending(), 1);
+    let evicted = Told::Rejected(CloseReason::Capacity(CapacityError::Pending));
+    assert_eq!(world.hosts[S].told, std::slice::from_ref(&evicted));
+    settle(&mut world);
+    assert_eq!(world.hosts[S].told[..2], [evicted, up(&world.hosts[2].url)]);
+}
+
+fn a_pending_connection_beyond_the_limit_is_refused<T: Storage>() {
+    let pending = PendingPolicy::Refuse;
+    let mut world = world::<T>(&limited(PeerLimits { max_pending: 1, pending, ..config().peers }));
+    world.send(1, S, b"from b").unwrap();
+    world.send(2, S, b"from c").unwrap();
+    go(&mut world, &[Accept(0), Accept(1)]);
+    let now = world.hosts[S].now;
+    let full = Err(CapacityError::Pending);
+    assert_eq!(world.hosts[S].node.accept(now, Default::default()).map(|_| ()), full);
+    settle(&mut world);
+    assert_eq!(world.hosts[S].told, [up(URL_L), message(URL_L, b"from b")]);
+}
+
+fn a_peer_that_moved_is_known_by_its_new_address<T: Storage>() {
+    let mut world = world::<T>(&config());
+    world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    world.hosts[S].url = "ws://10.7.7.7:70/a".into();
+    world.restart(&config(), S, false);
+    world.send(S, L, b"moved").unwrap();
+    go(&mut world, &[Accept(1), Connect(1), Deliver(1, 1)]);
+    settle(&mut world);
+    assert!(
+        world.hosts[L].told.ends_with(&[up("ws://10.7.7.7:70/a"), message("ws://10.7.7.7:70/a", b"moved")])
+    );
+}
+
+/// The Heap tier's: on the Fixed tier buffers own their memory from the beginning.
+#[test]
+fn the_connection_whose_read_passes_the_receive_memory_is_closed() {
+    let config = NodeConfig { max_receive_bytes: 64, ..config() };
+    let mut world = World::<Heap, Trusting>::new(&config, &["a", "b"]);
+    world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    let (connection, _) = world.hosts[L].node.peers().connections().next().unwrap();
+    let now = world.hosts[L].now;
+    let mut begun = [7; 100];
+    begun[..5].copy_from_slice(&[1, 0, 0, 2, 0]);
+    let mut actions = world.hosts[L].node.handle(now, Input::Bytes { connection, bytes: &mut begun });
+    let closed = actions.next().map(|action| format!("{action:?}"));
+    assert!(closed.is_some_and(|closed| closed.contains("ReceiveMemory")));
+    while actions.next().is_some() {}
+    let _ = actions.finish();
+    world.hosts[L].node.release(connection);
+    assert_eq!(world.hosts[L].node.receive_bytes(), 0);
+}
