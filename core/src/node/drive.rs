@@ -293,7 +293,10 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 let carrier = carrier_of::<S, C>(&mut node.carriers, connection)?;
                 let settle = carrier.settle.take()?;
                 let answered = carrier.rx.answer(now, &mut carrier.tx, settle, Answer::Accept);
-                debug_assert!(answered.is_ok(), "the question is open until it is answered here");
+                debug_assert!(
+                    answered.is_ok() || carrier.rx.close_reason().is_some(),
+                    "the question is open until it is answered here, or the connection has ended meanwhile"
+                );
                 node.pump = Some(connection);
                 return None;
             }

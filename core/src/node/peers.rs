@@ -154,6 +154,19 @@ pub enum Step {
     Forget(PeerKey),
 }
 
+impl Step {
+    /// The peer of which it tells.
+    fn peer(&self) -> Option<PeerKey> {
+        match *self {
+            Self::Dial(peer, _) | Self::Up(peer, _) | Self::Down(peer, _, _) | Self::Pause(peer, _) => {
+                Some(peer)
+            }
+            Self::Unresponsive(peer) | Self::GiveUp(peer, _) => Some(peer),
+            Self::Proceed(_) | Self::Close(_, _) | Self::Probe(_) | Self::Forget(_) => None,
+        }
+    }
+}
+
 /// Why a peer is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -298,7 +311,10 @@ impl<S: Storage> PeerTable<S> {
     pub fn next_step(&mut self) -> Option<Step> {
         loop {
             match self.steps.pop_front()? {
-                // Only now, when everything that was to be told of the peer is told: until then its key means something.
+                // Something has come up since, and is still to be told of the peer: until then its key means something.
+                Step::Forget(key) if self.steps.iter().any(|step| step.peer() == Some(key)) => {
+                    self.steps_push(Step::Forget(key));
+                }
                 Step::Forget(key) if !self.forget(key) => {}
                 step => return Some(step),
             }

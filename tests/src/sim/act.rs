@@ -299,7 +299,7 @@ impl Simulation {
                 if !known || twice {
                     return self.violation(format!("node {host}: {connection:?} is closed and was not open"));
                 }
-                let misread = matches!(reason, CloseReason::Protocol(_)) && self.plan.calm;
+                let misread = matches!(reason, CloseReason::Protocol(_)) && self.strict;
                 if misread {
                     self.violation(format!("node {host}: {reason} and nobody broke the protocol"));
                 }

@@ -451,6 +451,10 @@ impl Simulation {
     fn start_host(&mut self, host: usize) {
         let seed = self.random.next();
         self.hosts[host].start(self.plan.secured, seed, self.options.sabotage);
+        let up = self.hosts[host].network_up;
+        if let Some(node) = &mut self.hosts[host].node {
+            node.set_network_up(up);
+        }
         self.register_first_spaces(host);
         self.drive(host, Drive::Wake);
     }
