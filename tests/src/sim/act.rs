@@ -132,6 +132,9 @@ impl Simulation {
             return;
         }
         self.hosts[host].tick_at = None;
+        for event in std::mem::take(&mut self.hosts[host].backlog) {
+            self.after(0, event);
+        }
         self.drive(host, Drive::Wake);
         let connections: Vec<_> = self.hosts[host].sockets.keys().copied().collect();
         for connection in connections {

@@ -9,6 +9,7 @@ use kitfox_core::node::{ConnectionId, Node, NodeConfig};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::{Heap, Storage};
 
+use super::Event;
 use super::book::{Book, Counts};
 use super::link::Time;
 use super::node::{AnyNode, Rules};
@@ -88,6 +89,8 @@ pub(super) struct Host {
     pub(super) book: Book,
     /// Nobody takes actions.
     pub(super) paused: bool,
+    /// What waits for that.
+    pub(super) backlog: Vec<Event>,
     pub(super) network_up: bool,
     /// It cannot be dialled.
     pub(super) hidden: bool,
@@ -102,6 +105,7 @@ impl Host {
         self.incarnation += 1;
         self.sockets.clear();
         self.ended.clear();
+        self.backlog.clear();
         self.book = Book { agents: true, ..Book::default() };
         (self.paused, self.tick_at) = (false, None);
         let (config, id) = (&self.config, self.id);
@@ -130,6 +134,7 @@ impl Host {
             ended: BTreeMap::new(),
             book: Book::default(),
             paused: false,
+            backlog: Vec::new(),
             network_up: true,
             hidden: false,
             tick_at: None,

@@ -7,6 +7,9 @@ use super::{Event, Fault, Simulation, say};
 use kitfox_core::node::ConnectionId;
 use std::collections::VecDeque;
 
+/// Connections that wait for a driver that takes no actions.
+const BACKLOG: usize = 64;
+
 impl Simulation {
     /// A link from `from` to whoever listens there. Returns its number.
     pub(super) fn dial(&mut self, from: Party, address: &str) -> usize {
@@ -62,7 +65,14 @@ impl Simulation {
                 self.links[number].ends[1] = End::Raw;
                 self.after(0, Event::Arrive(number, 1));
             }
-            Party::Host(host) if self.hosts[host].paused => self.after(50_000, Event::Accept(number)),
+            Party::Host(host) if self.hosts[host].paused => {
+                if self.hosts[host].backlog.len() < BACKLOG {
+                    self.hosts[host].backlog.push(Event::Accept(number));
+                } else {
+                    self.links[number].ends[1] = End::Gone;
+                    self.send_segment(number, 0, Segment::Reset);
+                }
+            }
             Party::Host(host) => {
                 let Some(node) = &mut self.hosts[host].node else { return };
                 let accepted = node.accept(now);
@@ -94,7 +104,7 @@ impl Simulation {
             return self.after(0, Event::Script(number));
         };
         if self.hosts[host].paused {
-            return self.after(50_000, Event::Established(number));
+            return self.hosts[host].backlog.push(Event::Established(number));
         }
         let Some(connection) = self.socket_of(host, number) else { return };
         let Some(node) = &mut self.hosts[host].node else { return };
