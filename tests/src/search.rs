@@ -9,10 +9,9 @@ mod runs;
 
 pub use runs::{Tiny, deep, quick};
 
+use core::fmt::{self, Write as _};
+use core::time::Duration;
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
-use std::time::Duration;
-use std::vec::Vec;
 
 use kitfox_core::Config;
 use kitfox_core::connection::Channel;
@@ -442,8 +441,8 @@ impl Run {
 
 /// A state on a cycle, if there is one.
 fn cycle(edges: &[(u32, u32)], states: usize) -> Option<u32> {
-    let mut incoming = std::vec![0u32; states];
-    let mut first = std::vec![0u32; states + 1];
+    let mut incoming = vec![0u32; states];
+    let mut first = vec![0u32; states + 1];
     for &(from, to) in edges {
         incoming[to as usize] += 1;
         first[from as usize + 1] += 1;

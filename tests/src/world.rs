@@ -4,8 +4,7 @@
 //! happen: a test, a search or a simulation decides which. Each node has a clock of its own, so that any of its
 //! deadlines can come at any time.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::vec::Vec;
+use alloc::collections::{BTreeMap, VecDeque};
 
 use kitfox_core::connection::{Answer, Channel, CloseReason, Question, QuestionId, Wants};
 use kitfox_core::node::{
@@ -511,7 +510,7 @@ where
         let input = match drive {
             Drive::Read(connection) => {
                 let Some(socket) = self.sockets.get_mut(&connection) else { return };
-                unread = std::mem::take(&mut socket.unread);
+                unread = core::mem::take(&mut socket.unread);
                 reads = Some(connection);
                 Input::Bytes { connection, bytes: &mut unread }
             }

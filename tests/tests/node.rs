@@ -28,6 +28,7 @@ both_tiers![
     a_candidate_that_is_cut_leaves_the_open_one,
     a_confirm_that_never_arrives_is_nobodys_up,
     an_older_dial_of_the_same_peer_is_superseded,
+    only_the_latest_dial_of_a_peer_is_kept,
     messages_of_a_peer_are_numbered_and_arrive_in_order,
 ];
 
@@ -263,7 +264,7 @@ fn a_rejected_preflight_is_tried_again<T: Storage>() {
     world.send(S, L, b"hello").unwrap();
     settle(&mut world);
     let refused = Told::Rejected(CloseReason::Disconnected);
-    assert_eq!(world.hosts[S].told, std::slice::from_ref(&refused));
+    assert_eq!(world.hosts[S].told, core::slice::from_ref(&refused));
     go(&mut world, &[Tick(S)]);
     settle(&mut world);
     assert_eq!(world.hosts[S].told, [refused, up(URL_L)]);
@@ -414,6 +415,24 @@ fn an_older_dial_of_the_same_peer_is_superseded<T: Storage>() {
     assert_eq!(world.hosts[S].told, [up(URL_L)]);
     let closed = Told::Rejected(CloseReason::Superseded);
     assert_eq!(world.hosts[L].told, [closed, up(URL_S), message(URL_S, b"after")]);
+    assert_connected(&world);
+}
+
+/// Rule 3a: a peer that restarts again and again, unnoticed, never has more than one place.
+fn only_the_latest_dial_of_a_peer_is_kept<T: Storage>() {
+    let mut world = world::<T>();
+    for link in 0..10 {
+        world.send(S, L, b"again").unwrap();
+        go(&mut world, &[Accept(link), Connect(link), Deliver(link, 1)]);
+        assert_eq!(states(&world, L), [ConnectionState::Offered]);
+        if link < 9 {
+            world.restart(&config(), S, false);
+        }
+    }
+    settle(&mut world);
+    let closed = Told::Rejected(CloseReason::Superseded);
+    let last = [up(URL_S), message(URL_S, b"again")];
+    assert_eq!(world.hosts[L].told, [vec![closed; 9], last.to_vec()].concat());
     assert_connected(&world);
 }
 

@@ -2,7 +2,7 @@
 
 mod tiers;
 
-use std::time::Duration;
+use core::time::Duration;
 
 use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
 use kitfox_core::node::{
@@ -19,6 +19,7 @@ both_tiers![
     a_driver_that_takes_one_action_at_a_time_loses_none,
     the_end_of_a_connection_is_told_later_if_it_is_not_taken_at_once,
     a_goodbye_never_lands_in_the_middle_of_a_message,
+    nothing_is_written_between_the_decision_to_close_and_its_step,
     nothing_is_written_while_a_replaced_connection_was_not_told_of,
     a_full_outbox_hands_the_message_back,
     what_was_not_begun_goes_to_the_next_connection,
@@ -128,6 +129,28 @@ fn a_goodbye_never_lands_in_the_middle_of_a_message<T: Storage>() {
             down(URL_S, None, DownCause::Ended(gone)),
         ]
     );
+}
+
+fn nothing_is_written_between_the_decision_to_close_and_its_step<T: Storage>() {
+    let config = NodeConfig { idle_probe: Some(Duration::from_secs(1)), ..config() };
+    let mut world = established::<T>(&config);
+    let start = world.hosts[S].now;
+    world.hosts[S].room = 9;
+    world.send(S, L, b"a message of some length").unwrap();
+    while world.hosts[S].now.since(start) < Duration::from_secs(3) {
+        assert!(world.step(Tick(S)));
+    }
+    // A probe is queued behind the message. The driver writes before it takes the steps of the disconnect.
+    let now = world.hosts[S].now;
+    let node = &mut world.hosts[S].node;
+    let (connection, _) = node.peers().connections().next().unwrap();
+    let peer = node.peers().peer_of(connection).unwrap();
+    assert!(node.ops(now).disconnect(peer, b"bye"));
+    assert_eq!(node.transmit(now, connection, &mut [0; 64]), 0);
+    world.hosts[S].room = usize::MAX;
+    world.wake(S);
+    settle(&mut world);
+    assert_eq!(world.hosts[L].told[0], message(URL_S, b"a message of some length"));
 }
 
 fn nothing_is_written_while_a_replaced_connection_was_not_told_of<T: Storage>() {

@@ -195,7 +195,7 @@ fn the_oldest_pending_connection_makes_room<T: Storage>() {
     go(&mut world, &[Accept(0), Accept(1)]);
     assert_eq!(world.hosts[S].node.peers().pending(), 1);
     let evicted = Told::Rejected(CloseReason::Capacity(CapacityError::Pending));
-    assert_eq!(world.hosts[S].told, std::slice::from_ref(&evicted));
+    assert_eq!(world.hosts[S].told, core::slice::from_ref(&evicted));
     settle(&mut world);
     assert_eq!(world.hosts[S].told[..2], [evicted, up(&world.hosts[2].url)]);
 }

@@ -5,7 +5,7 @@
 
 mod tiers;
 
-use std::time::Duration;
+use core::time::Duration;
 
 use kitfox_core::connection::{Answer, CloseReason, Question, QuestionId, Timeout};
 use kitfox_core::node::{Action, ConnectionId, ConnectionState, DownCause, Input, Node};
@@ -143,7 +143,7 @@ impl<T: Storage> Bench<T> {
 
     /// Shows bytes again after an answer.
     fn show_again(&mut self, connection: ConnectionId, bytes: &mut Vec<u8>) -> bool {
-        let answered = std::mem::take(&mut self.answered);
+        let answered = core::mem::take(&mut self.answered);
         for &other in answered.iter().filter(|&&other| other != connection) {
             self.input(Input::Bytes { connection: other, bytes: &mut [] });
         }

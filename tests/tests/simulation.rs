@@ -15,7 +15,7 @@ fn holds(report: &Report) {
 #[test]
 fn fixed_seeds_hold() {
     let mut total = Summary::default();
-    for seed in 0..40 {
+    for seed in 0..150 {
         let report = run(seed, short());
         holds(&report);
         total.add(&report.summary);

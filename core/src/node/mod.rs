@@ -282,9 +282,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             .is_some_and(|(tx, outbox)| tx.pending() > 0 || outbox.is_some_and(|outbox| outbox.is_writable()))
     }
 
-    /// What writes on a connection: its transmit half, and the outbox of its peer if this is the open one.
-    #[allow(clippy::type_complexity)] // a pair
-    fn writer(&mut self, connection: ConnectionId) -> Option<(&mut Tx<S, C>, Option<&mut Outbox<S>>)> {
+    fn writer(&mut self, connection: ConnectionId) -> Option<Writer<'_, S, C>> {
         let carrier = carrier_of::<S, C>(&mut self.carriers, connection)?;
         let open = self.peers.state(connection) == Some(ConnectionState::Open)
             && carrier.rx.close_reason().is_none();
@@ -373,13 +371,15 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         let probe = self.config.idle_probe.filter(|_| open).map(|probe| carrier.heard_at + probe);
         let deadline = earliest(earliest(carrier.rx.poll_timeout(), carrier.tx.poll_timeout()), probe);
         let key = connection.index() as u32;
-        if let Some(deadline) = deadline
-            && self.timers.get(key).is_none_or(|armed| deadline < armed)
-        {
+        let earlier = |deadline: &Instant| self.timers.get(key).is_none_or(|armed| *deadline < armed);
+        if let Some(deadline) = deadline.filter(earlier) {
             self.timers.set(key, deadline);
         }
     }
 }
+
+/// The transmit half of a connection, and the outbox that it writes from if it is open.
+type Writer<'n, S, C> = (&'n mut Tx<S, C>, Option<&'n mut Outbox<S>>);
 
 /// The carrier of a connection.
 fn carrier_of<S: Storage, C: Channel>(

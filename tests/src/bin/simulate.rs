@@ -6,7 +6,7 @@ use kitfox_tests::sim::{Options, Summary, run};
 
 const USAGE: &str = "usage: simulate --seeds FROM..TO [--nodes N] [--minutes M] [--trace]";
 
-fn parse() -> Option<(std::ops::Range<u64>, Options)> {
+fn parse() -> Option<(core::ops::Range<u64>, Options)> {
     let mut seeds = 0..200;
     let mut options = Options::default();
     let mut arguments = std::env::args().skip(1);

@@ -1,8 +1,8 @@
 //! When two states count as one.
 
-use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::vec::Vec;
+use core::fmt::Write as _;
+use core::hash::{Hash, Hasher};
+use std::hash::DefaultHasher;
 
 use kitfox_core::connection::Channel;
 use kitfox_core::storage::Storage;
@@ -20,12 +20,13 @@ pub(super) struct Fingerprint {
     text: String,
     canonical: String,
     ranks: [Vec<u64>; 2],
+    marks: Vec<(usize, u64, core::ops::Range<usize>)>,
 }
 
 impl Fingerprint {
     pub(super) fn of<T: Storage, C: Channel>(&mut self, state: &mut State<T, C>) -> u128 {
         for (host, print) in state.world.hosts.iter_mut().zip(&mut state.prints) {
-            if !std::mem::take(&mut host.touched) {
+            if !core::mem::take(&mut host.touched) {
                 continue;
             }
             self.text.clear();
@@ -59,7 +60,9 @@ impl Fingerprint {
         // What is registered and counted never changes.
         let mut from = self.text.find(", peers: ").expect("nodes have peers");
         self.ranks.iter_mut().for_each(Vec::clear);
-        for (mark, number, place) in marks(&self.text, &MARKS) {
+        self.marks.clear();
+        self.marks.extend(marks(&self.text, &MARKS));
+        for &(mark, number, ref place) in &self.marks {
             if (mark == 3 || mark == 4) && place.start > from {
                 self.ranks[mark - 3].push(number);
             }
@@ -69,7 +72,7 @@ impl Fingerprint {
             ranks.dedup();
         }
         let mut after_counter = false;
-        for (mark, number, place) in marks(&self.text, &MARKS) {
+        for &(mark, number, ref place) in &self.marks {
             if place.start < from {
                 continue;
             }
@@ -91,9 +94,9 @@ impl Fingerprint {
                 // Never changes. It ends with the first blank after its braces.
                 _ => {
                     let mut depth = 0;
-                    let end = self.text[from..].find(|character| {
-                        depth += i32::from(character == '{') - i32::from(character == '}');
-                        depth == 0 && character == '}'
+                    let end = self.text.as_bytes()[from..].iter().position(|&byte| {
+                        depth += i32::from(byte == b'{') - i32::from(byte == b'}');
+                        depth == 0 && byte == b'}'
                     });
                     from += end.map_or(0, |end| end + 1);
                 }
@@ -107,15 +110,15 @@ impl Fingerprint {
 fn marks<'t>(
     text: &'t str,
     marks: &'t [&'t str],
-) -> impl Iterator<Item = (usize, u64, std::ops::Range<usize>)> + 't {
+) -> impl Iterator<Item = (usize, u64, core::ops::Range<usize>)> + 't {
     let bytes = text.as_bytes();
     let mut at = 0;
-    std::iter::from_fn(move || {
+    core::iter::from_fn(move || {
         while at < bytes.len() {
             let here = at;
             at += 1;
-            // Every mark ends in a bracket or a blank.
-            if bytes[here] != b'(' && bytes[here] != b' ' {
+            // Every mark ends in a bracket, or a blank behind a colon.
+            if bytes[here] != b'(' && (bytes[here] != b' ' || here == 0 || bytes[here - 1] != b':') {
                 continue;
             }
             let front = &bytes[..here + 1];

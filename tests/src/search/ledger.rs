@@ -1,7 +1,5 @@
 //! What must hold: each message has one fate, in order, and nothing else goes wrong.
 
-use std::vec::Vec;
-
 use kitfox_core::connection::Channel;
 use kitfox_core::node::{ConnectionState, MessageId, Numbers};
 use kitfox_core::storage::Storage;
@@ -36,8 +34,8 @@ struct Sent {
 }
 
 /// The id is only compared with those that are told.
-impl std::hash::Hash for Sent {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+impl core::hash::Hash for Sent {
+    fn hash<H: core::hash::Hasher>(&self, state: &mut H) {
         (self.data, self.id.number, self.life, self.fate, self.delivered).hash(state);
     }
 }
@@ -92,7 +90,7 @@ impl Ledger {
         C: Channel<Opener: Default, Sealer: Default>,
     {
         for number in 0..world.hosts.len() {
-            for told in std::mem::take(&mut world.hosts[number].told) {
+            for told in core::mem::take(&mut world.hosts[number].told) {
                 self.tell(number, told, run)?;
             }
             let node = &world.hosts[number].node;
@@ -128,13 +126,13 @@ impl Ledger {
         let stranger = run.messages[STRANGER] > 0;
         match told {
             Told::Up(_) => {
-                let up = std::mem::replace(&mut self.hosts[number].up, true);
+                let up = core::mem::replace(&mut self.hosts[number].up, true);
                 if up && !(stranger && run.established.is_empty()) {
                     return Err(format!("{number}: up twice"));
                 }
             }
             Told::Down(_, unknown, _) => {
-                if !std::mem::replace(&mut self.hosts[number].up, false) {
+                if !core::mem::replace(&mut self.hosts[number].up, false) {
                     return Err(format!("{number}: down, but was not up"));
                 }
                 if faultless {

@@ -1,7 +1,6 @@
 //! The runs: those of the specification's table, as far as they fit the time.
 
-use std::time::Duration;
-use std::vec::Vec;
+use core::time::Duration;
 
 use super::{Fault, L, Run, S, Seen, Timing, Violation};
 use crate::world::{Closing, Trusting};
@@ -51,6 +50,11 @@ pub fn quick() -> Vec<Run> {
         Run { timing: Timing::Hold, ..run("A3 no fault, hold any time") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(S, L)]), ..run("A4 S cannot dial L") },
         Run { messages: [2, 2, 0], hanging: Vec::from([(L, S)]), ..run("A5 L cannot dial S") },
+        Run {
+            hanging: Vec::from([(L, S)]),
+            timing: Timing::Hold,
+            ..run("A5b L cannot dial S, T_hold must do")
+        },
         Run { messages: [2, 2, 0], hanging: Vec::from([(S, L), (L, S)]), ..run("A6 nobody can dial") },
         Run {
             messages: [2, 2, 0],
@@ -70,7 +74,9 @@ pub fn quick() -> Vec<Run> {
         },
     ]);
     for fault in ANY {
-        runs.push(Run { faults: 1, kinds: Vec::from([fault]), ..run(&format!("B one {fault:?}")) });
+        // A node that crashes in silence has something to say afterwards.
+        let messages = if fault == Fault::SilentCrash { [2, 1, 0] } else { [1, 1, 0] };
+        runs.push(Run { messages, faults: 1, kinds: Vec::from([fault]), ..run(&format!("B one {fault:?}")) });
         runs.push(Run {
             faults: 1,
             kinds: Vec::from([fault]),
@@ -108,33 +114,18 @@ pub fn deep() -> Vec<Run> {
             ..run(&format!("B one of any, closing {closing:?}"))
         });
     }
+    let any = |faults: u8, name: &str| Run { faults, kinds: ANY.into(), ..run(name) };
     runs.extend([
-        Run { faults: 1, kinds: ANY.into(), timing: Timing::Async(2), ..run("D1 one of any, async") },
-        Run {
-            faults: 1,
-            kinds: ANY.into(),
-            hold: zero,
-            timing: Timing::Async(2),
-            ..run("D2 one of any, no hold, async")
-        },
-        Run { messages: [1, 1, 0], faults: 2, kinds: ANY.into(), ..run("C1 two of any") },
-        Run {
-            messages: [1, 1, 0],
-            faults: 2,
-            kinds: ANY.into(),
-            hold: zero,
-            ..run("C2 two of any, no hold")
-        },
-        Run {
-            messages: [1, 1, 0],
-            faults: 2,
-            kinds: ANY.into(),
-            established: Vec::from([S]),
-            ..run("H3 up, then two of any")
-        },
-        Run { faults: 2, kinds: ANY.into(), plain: true, ..run("F5 plain, two of any") },
-        Run { messages: [2, 1, 0], faults: 2, kinds: ANY.into(), ..run("C3 two of any, 2+1") },
+        Run { established: Vec::from([S]), ..any(2, "H3 up, then two of any") },
+        Run { timing: Timing::Async(1), ..any(1, "D1 one of any, async") },
+        Run { timing: Timing::Async(1), hold: zero, ..any(1, "D2 one of any, no hold, async") },
+        Run { messages: [1, 0, 0], ..any(2, "C1 two of any, 1+0") },
+        Run { messages: [0, 1, 0], ..any(2, "C2 two of any, 0+1") },
+        Run { plain: true, messages: [1, 0, 0], ..any(2, "F5 plain, two of any, 1+0") },
+        any(2, "C3 two of any, 1+1"),
+        Run { hold: zero, ..any(2, "C4 two of any, 1+1, no hold") },
+        Run { messages: [1, 0, 0], ..any(3, "G1 three of any, 1+0") },
+        Run { timing: Timing::Async(2), ..any(1, "D3 one of any, async, two deadlines early") },
     ]);
-
     runs
 }

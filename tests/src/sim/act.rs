@@ -1,7 +1,5 @@
 //! Drives nodes: inputs in, actions out, each action held against the model.
 
-use std::vec::Vec;
-
 use kitfox_core::connection::{Answer, CloseReason, Question as Asked, Wants};
 use kitfox_core::node::{Action, ConnectionId, DownCause, Input, PeerKey};
 use kitfox_core::router::DropReason;
@@ -54,7 +52,7 @@ impl Simulation {
         let input = match drive {
             Drive::Read(connection) => {
                 if let Some(socket) = self.hosts[host].sockets.get_mut(&connection) {
-                    unread = std::mem::take(&mut socket.unread);
+                    unread = core::mem::take(&mut socket.unread);
                 }
                 Input::Bytes { connection, bytes: &mut unread }
             }
@@ -76,15 +74,16 @@ impl Simulation {
         if !handled.drained && !slow {
             return self.violation(format!("node {host}: more than {most} actions of one input"));
         }
-        if let Drive::Read(connection) = drive {
-            if let Some(socket) = self.hosts[host].sockets.get_mut(&connection) {
-                socket.unread = unread.split_off(handled.taken);
-                let stuck = handled.drained && handled.wants == Wants::Bytes && !socket.unread.is_empty();
-                if stuck && !socket.closing {
-                    self.violation(format!("node {host}: {connection:?} is stuck: {handled:?}"));
-                }
+        if let Drive::Read(connection) = drive
+            && let Some(socket) = self.hosts[host].sockets.get_mut(&connection)
+        {
+            socket.unread = unread.split_off(handled.taken);
+            let stuck = handled.drained && handled.wants == Wants::Bytes && !socket.unread.is_empty();
+            if stuck && !socket.closing {
+                self.violation(format!("node {host}: {connection:?} is stuck: {handled:?}"));
             }
         }
+
         for effect in effects {
             self.carry_out(host, effect);
         }
@@ -128,11 +127,11 @@ impl Simulation {
     }
 
     pub(super) fn resume(&mut self, host: usize) {
-        if !std::mem::take(&mut self.hosts[host].paused) {
+        if !core::mem::take(&mut self.hosts[host].paused) {
             return;
         }
         self.hosts[host].tick_at = None;
-        for event in std::mem::take(&mut self.hosts[host].backlog) {
+        for event in core::mem::take(&mut self.hosts[host].backlog) {
             self.after(0, event);
         }
         self.drive(host, Drive::Wake);
@@ -192,7 +191,7 @@ impl Simulation {
                 self.after(late, Event::Answer(host, incarnation, Question { refuse, ..question }));
             }
             Effect::Show(connection) => {
-                self.after(0, Event::Show(host, self.hosts[host].incarnation, connection))
+                self.after(0, Event::Show(host, self.hosts[host].incarnation, connection));
             }
             Effect::Closed(connection) => {
                 let hard = self.chance(Fault::HardClose);
@@ -458,8 +457,8 @@ pub(super) fn id_of(url: Option<&str>) -> Option<PeerId> {
 /// An input or an action without its payload.
 struct Shown<'a, T>(&'a T);
 
-impl std::fmt::Debug for Shown<'_, Input<'_>> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Shown<'_, Input<'_>> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
             Input::Bytes { connection, bytes } => write!(f, "{} bytes on {connection:?}", bytes.len()),
             other => write!(f, "{other:?}"),
@@ -467,8 +466,8 @@ impl std::fmt::Debug for Shown<'_, Input<'_>> {
     }
 }
 
-impl std::fmt::Debug for Shown<'_, Action<'_>> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl core::fmt::Debug for Shown<'_, Action<'_>> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.0 {
             Action::Notify { connection, data, wire_bytes, .. } => {
                 write!(f, "Notify on {connection:?}, {} of {wire_bytes} bytes", data.len())

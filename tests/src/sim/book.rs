@@ -1,7 +1,6 @@
 //! The reference model of one node: what its application knows, and what must hold.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::vec::Vec;
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kitfox_core::PeerId;
 use kitfox_core::connection::RxCounts;

@@ -97,7 +97,7 @@ impl Simulation {
 
     /// Nothing gets through any more, and nobody is told before it writes.
     fn die_silently(&mut self, link: usize) {
-        let was_dead = std::mem::replace(&mut self.links[link].dead, true);
+        let was_dead = core::mem::replace(&mut self.links[link].dead, true);
         if !was_dead && self.random.chance(500) {
             self.links[link].pipes.iter_mut().for_each(super::link::Pipe::lose);
         }
@@ -125,7 +125,7 @@ impl Simulation {
         if self.random.chance(500) {
             let id = self.hosts[host].id;
             let address = self.new_address(Party::Host(host));
-            let old = std::mem::replace(&mut self.hosts[host].url, format!("ws://{address}/{id}"));
+            let old = core::mem::replace(&mut self.hosts[host].url, format!("ws://{address}/{id}"));
             self.hosts[host].old_urls.push(old.clone());
             let address = old.split('/').nth(2).unwrap_or_default().to_owned();
             if self.random.chance(700) {
@@ -141,7 +141,7 @@ impl Simulation {
     }
 
     fn network_down(&mut self, host: usize) {
-        if !std::mem::replace(&mut self.hosts[host].network_up, false) {
+        if !core::mem::replace(&mut self.hosts[host].network_up, false) {
             return;
         }
         if let Some(node) = &mut self.hosts[host].node {
@@ -161,10 +161,9 @@ impl Simulation {
     }
 
     pub(super) fn network_up(&mut self, host: usize) {
-        if !std::mem::replace(&mut self.hosts[host].network_up, true) {
-            if let Some(node) = &mut self.hosts[host].node {
-                node.set_network_up(true);
-            }
+        let was_up = core::mem::replace(&mut self.hosts[host].network_up, true);
+        if let Some(node) = self.hosts[host].node.as_mut().filter(|_| !was_up) {
+            node.set_network_up(true);
         }
     }
 }

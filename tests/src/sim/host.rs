@@ -1,7 +1,6 @@
 //! One node with its sockets, and the model that it is held against.
 
-use std::boxed::Box;
-use std::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, VecDeque};
 
 use kitfox_core::PeerId;
 use kitfox_core::connection::{Plain, QuestionId};

@@ -1,7 +1,6 @@
 //! Byte pipes between two parties, and what is heard when one listens to them.
 
-use std::collections::VecDeque;
-use std::vec::Vec;
+use alloc::collections::VecDeque;
 
 use kitfox_core::node::ConnectionId;
 use kitfox_core::wire::{HEADER_BYTES, Kind, Message, PreflightPayload, UrlRules};
@@ -180,7 +179,7 @@ impl Tap {
         }
         self.begun = false;
         let rest = self.unread.split_off(frame_bytes as usize);
-        let frame = std::mem::replace(&mut self.unread, rest);
+        let frame = core::mem::replace(&mut self.unread, rest);
         let payload = frame[HEADER_BYTES..].to_vec();
         Some(match ty {
             0 => {

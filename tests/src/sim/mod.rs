@@ -20,11 +20,12 @@ mod wires;
 pub use plan::Fault;
 pub use sabotage::Sabotage;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
+use alloc::collections::{BTreeMap, BinaryHeap};
+use core::cmp::Reverse;
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use core::time::Duration;
+use std::panic::catch_unwind;
 
 use kitfox_core::connection::QuestionId;
 use kitfox_core::node::ConnectionId;
@@ -241,13 +242,13 @@ struct Question {
 
 // Events of one time are ordered by their number; this is never asked.
 impl PartialOrd for Question {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for Question {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
         self.connection.cmp(&other.connection)
     }
 }
@@ -432,7 +433,7 @@ impl Simulation {
 
     fn new_id(&mut self) -> PeerId {
         let key = self.random.bytes(32);
-        PeerId::from_key(std::array::from_fn(|place| key[place]))
+        PeerId::from_key(core::array::from_fn(|place| key[place]))
     }
 
     fn add_host(&mut self) {

@@ -1,7 +1,5 @@
 //! Nodes of every storage tier and channel behind one type.
 
-use std::vec::Vec;
-
 use kitfox_core::connection::{Answer, Channel, QuestionId, RxCounts, Wants};
 use kitfox_core::node::{
     Action, ConnectionId, ConnectionState, Input, MessageId, Node, Ops, PeerKey, SendError,

@@ -1,6 +1,6 @@
 //! What one run is like: its nodes, its limits, and which kinds of fault happen how often.
 
-use std::time::Duration;
+use core::time::Duration;
 
 use kitfox_core::node::{NodeConfig, PeerLimits, PendingPolicy};
 use kitfox_core::storage::BufferLimits;

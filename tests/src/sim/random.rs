@@ -6,7 +6,7 @@ pub(super) struct Random([u64; 4]);
 
 impl Random {
     pub(super) fn new(mut seed: u64) -> Self {
-        Self(std::array::from_fn(|_| {
+        Self(core::array::from_fn(|_| {
             seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut word = seed;
             word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

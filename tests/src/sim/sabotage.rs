@@ -1,7 +1,5 @@
 //! Nodes that are wrong on purpose, to see whether the checks find it.
 
-use std::boxed::Box;
-
 use kitfox_core::connection::{Answer, QuestionId, RxCounts};
 use kitfox_core::node::{Action, ConnectionId, ConnectionState, Input, PeerKey};
 use kitfox_core::router::SpaceKey;
@@ -25,12 +23,15 @@ pub enum Sabotage {
     ForgetsTimers,
 }
 
+/// A NOTIFY that is held back: connection, registration, space, data, bytes of its frame.
+type Held = (ConnectionId, SpaceKey, Vec<u8>, Vec<u8>, usize);
+
 /// A node behind a layer that is wrong.
 pub(super) struct Sabotaged {
     node: Box<dyn AnyNode>,
     sabotage: Sabotage,
     actions: u64,
-    held: Option<(ConnectionId, SpaceKey, Vec<u8>, Vec<u8>, usize)>,
+    held: Option<Held>,
 }
 
 impl Sabotaged {
@@ -69,11 +70,9 @@ impl AnyNode for Sabotaged {
                 }
                 (_, action) => {
                     take(action, ops);
-                    if is_message {
-                        if let Some((connection, to, space, data, wire_bytes)) = held.take() {
-                            let (space, data) = (&space[..], &data[..]);
-                            take(Action::Notify { connection, to, space, data, wire_bytes }, ops);
-                        }
+                    if is_message && let Some((connection, to, space, data, wire_bytes)) = held.take() {
+                        let (space, data) = (&space[..], &data[..]);
+                        take(Action::Notify { connection, to, space, data, wire_bytes }, ops);
                     }
                 }
             }

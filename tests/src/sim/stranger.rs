@@ -1,7 +1,6 @@
 //! Peers that are not nodes of ours: hostile ones, and Kitsune2-like ones that know no confirm and no ties.
 
-use std::collections::VecDeque;
-use std::vec::Vec;
+use alloc::collections::VecDeque;
 
 use kitfox_core::wire::{FrameHeader, FrameType, Message, PeerUrl, PreflightPayload, UrlRules};
 
@@ -217,7 +216,7 @@ impl Simulation {
         }
         let idle = link.script.is_empty();
         if side == 0 {
-            let reply = std::mem::take(&mut link.reply);
+            let reply = core::mem::take(&mut link.reply);
             link.script.extend(reply);
         } else if link.taps[1].preflights == 0 && idle {
             // A Kitsune2-like peer answers at once, and says what it likes.
@@ -247,7 +246,7 @@ impl Simulation {
                 self.send_segment(number, 1 - side, Segment::Reset);
             }
         }
-        for url in std::mem::take(&mut self.legacy) {
+        for url in core::mem::take(&mut self.legacy) {
             self.addresses.remove(url.split('/').nth(2).unwrap_or_default());
         }
     }

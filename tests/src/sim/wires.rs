@@ -4,8 +4,8 @@ use super::act::Drive;
 use super::host::Socket;
 use super::link::{End, Heard, Link, Origin, Party, Pipe, Segment, Tap, TappedFrame};
 use super::{Event, Fault, Simulation, say};
+use alloc::collections::VecDeque;
 use kitfox_core::node::ConnectionId;
-use std::collections::VecDeque;
 
 /// Connections that wait for a driver that takes no actions.
 const BACKLOG: usize = 64;
@@ -219,7 +219,7 @@ impl Simulation {
     /// The reader at this side has made room.
     fn unblock(&mut self, number: usize, side: usize) {
         let pipe = &mut self.links[number].pipes[side];
-        if std::mem::take(&mut pipe.blocked) {
+        if core::mem::take(&mut pipe.blocked) {
             let latency = self.links[number].latency;
             self.after(latency, Event::Writable(number, 1 - side));
         }
@@ -258,7 +258,7 @@ impl Simulation {
                 return;
             }
             if socket.reset {
-                if !std::mem::replace(&mut socket.over, true) {
+                if !core::mem::replace(&mut socket.over, true) {
                     self.drive(host, Drive::Failed(connection));
                 }
                 return;
@@ -268,7 +268,7 @@ impl Simulation {
             }
             let len = if socket.question.is_some() { 0 } else { socket.kernel.len().min(chunk) };
             if len == 0 && !force {
-                if socket.fin && socket.kernel.is_empty() && !std::mem::replace(&mut socket.over, true) {
+                if socket.fin && socket.kernel.is_empty() && !core::mem::replace(&mut socket.over, true) {
                     self.drive(host, Drive::End(connection));
                 }
                 return;
@@ -312,7 +312,7 @@ impl Simulation {
                 return self.violation(format!("node {host}: {connection:?} has output and writes nothing"));
             }
             pipe.used += bytes.len();
-            if link.dead && !std::mem::replace(&mut link.told[side], true) {
+            if link.dead && !core::mem::replace(&mut link.told[side], true) {
                 let delay = if link.resets { link.latency } else { 10_000_000 };
                 self.after(delay, Event::Notice(number, side));
             }
@@ -364,7 +364,7 @@ impl Simulation {
                         return self
                             .violation(format!("{writer:?} writes another message than it was given"));
                     }
-                    if !std::mem::take(&mut tap.skipped) {
+                    if !core::mem::take(&mut tap.skipped) {
                         tap.frames.push_back(TappedFrame { payload, frame_bytes, origin });
                     }
                 }

@@ -7,7 +7,7 @@ use kitfox_core::node::{ConnectionState, DownCause, NodeConfig, Numbers};
 use kitfox_core::storage::Storage;
 use kitfox_tests::world::{Event, Told, World};
 
-fixed!(pub Small { peers: 3, connections: 8, frame: 256, tx: 256, outbox: 128, url: 48, spaces: 2, block_rules: 2 });
+fixed!(pub(crate) Small { peers: 3, connections: 8, frame: 256, tx: 256, outbox: 128, url: 48, spaces: 2, block_rules: 2 });
 
 /// Runs each claim over both tiers.
 #[macro_export]
@@ -19,37 +19,37 @@ macro_rules! both_tiers {
 }
 
 /// S, the node with the smaller id.
-pub const S: usize = 0;
+pub(crate) const S: usize = 0;
 /// L, the node with the larger id.
-pub const L: usize = 1;
+pub(crate) const L: usize = 1;
 /// S's URL.
-pub const URL_S: &str = "ws://10.0.0.1:80/a";
+pub(crate) const URL_S: &str = "ws://10.0.0.1:80/a";
 /// L's URL.
-pub const URL_L: &str = "ws://10.0.0.2:80/b";
+pub(crate) const URL_L: &str = "ws://10.0.0.2:80/b";
 
 /// A configuration for both tiers.
-pub fn config() -> NodeConfig {
+pub(crate) fn config() -> NodeConfig {
     NodeConfig { idle_probe: None, ..NodeConfig::DEVICE }
 }
 
-pub fn up(url: &str) -> Told {
+pub(crate) fn up(url: &str) -> Told {
     Told::Up(url.into())
 }
 
-pub fn message(url: &str, data: &[u8]) -> Told {
+pub(crate) fn message(url: &str, data: &[u8]) -> Told {
     Told::Message(url.into(), data.into())
 }
 
-pub fn down(url: &str, unknown: Option<(u64, u64)>, cause: DownCause) -> Told {
+pub(crate) fn down(url: &str, unknown: Option<(u64, u64)>, cause: DownCause) -> Told {
     Told::Down(url.into(), unknown.map(|(first, last)| Numbers { first, last }), cause)
 }
 
-pub fn unresponsive(url: &str) -> Told {
+pub(crate) fn unresponsive(url: &str) -> Told {
     Told::Unresponsive(url.into())
 }
 
 /// Makes these things happen, in this order.
-pub fn go<T, C>(world: &mut World<T, C>, events: &[Event])
+pub(crate) fn go<T, C>(world: &mut World<T, C>, events: &[Event])
 where
     T: Storage,
     C: Channel<Opener: Default, Sealer: Default>,
@@ -60,7 +60,7 @@ where
 }
 
 /// Lets everything happen but deadlines.
-pub fn settle<T, C>(world: &mut World<T, C>)
+pub(crate) fn settle<T, C>(world: &mut World<T, C>)
 where
     T: Storage,
     C: Channel<Opener: Default, Sealer: Default>,
@@ -69,7 +69,7 @@ where
 }
 
 /// The states of all connections of a node.
-pub fn states<T, C>(world: &World<T, C>, node: usize) -> Vec<ConnectionState>
+pub(crate) fn states<T, C>(world: &World<T, C>, node: usize) -> Vec<ConnectionState>
 where
     T: Storage,
     C: Channel<Opener: Default, Sealer: Default>,
@@ -78,7 +78,7 @@ where
 }
 
 /// Both nodes have exactly one connection, and it is open.
-pub fn assert_connected<T, C>(world: &World<T, C>)
+pub(crate) fn assert_connected<T, C>(world: &World<T, C>)
 where
     T: Storage,
     C: Channel<Opener: Default, Sealer: Default>,
