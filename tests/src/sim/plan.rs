@@ -133,6 +133,8 @@ impl Plan {
         if random.chance(400) {
             rates[Fault::SlowDial as usize] = 300;
         }
+        let chunk = random.pick(&[1, 7, 100, 1_500, 20_000, 20_000]);
+        let send_every = random.pick(&[50_000, 300_000, 1_000_000, 5_000_000]);
         Self {
             nodes,
             seconds: seconds.unwrap_or_else(|| random.between(20, 90)),
@@ -140,10 +142,11 @@ impl Plan {
             secured: random.chance(600),
             rates,
             fault_every: random.pick(&[20_000, 100_000, 500_000, 2_000_000]) * 12 / nodes.min(12) as u64,
-            send_every: random.pick(&[50_000, 300_000, 1_000_000, 5_000_000]),
+            // Every byte an event: then there are fewer of them.
+            send_every: if chunk < 10 { send_every.max(1_000_000) } else { send_every },
             latency: random.pick(&[(100, 500), (1_000, 50_000), (20_000, 400_000)]),
             window: random.pick(&[700, 4_096, 65_536]),
-            chunk: random.pick(&[1, 7, 100, 1_500, 20_000, 20_000]),
+            chunk,
         }
     }
 
