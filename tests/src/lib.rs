@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod pair;
 pub mod script;
 pub mod search;
+pub mod sim;
 pub mod world;
 
 /// The example of the README, compiled and run.

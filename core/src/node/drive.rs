@@ -349,7 +349,8 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 let carrier = carrier_of::<S, C>(&mut node.carriers, connection)?;
                 let settle = carrier.settle.take()?;
                 // Where the gate's deadline has come first, that is what the connection tells next.
-                let _ = carrier.rx.answer(now, &mut carrier.tx, settle, Answer::Accept);
+                let answered = carrier.rx.answer(now, &mut carrier.tx, settle, Answer::Accept);
+                debug_assert!(answered.is_ok() || carrier.rx.close_reason().is_some());
                 node.pump = Some(connection);
                 return None;
             }

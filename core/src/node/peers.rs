@@ -154,6 +154,19 @@ pub enum Step {
     Forget(PeerKey),
 }
 
+impl Step {
+    /// The peer of which it tells.
+    fn peer(&self) -> Option<PeerKey> {
+        match *self {
+            Self::Dial(peer, _) | Self::Up(peer, _) | Self::Down(peer, _, _) | Self::Pause(peer, _) => {
+                Some(peer)
+            }
+            Self::Unresponsive(peer) | Self::GiveUp(peer, _) => Some(peer),
+            Self::Proceed(_) | Self::Close(_, _) | Self::Probe(_) | Self::Forget(_) => None,
+        }
+    }
+}
+
 /// Why a peer is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -176,6 +189,8 @@ pub enum NotSentCause {
     Superseded,
     /// This end disconnected.
     Disconnected,
+    /// There was no place for another connection at this end, at any attempt.
+    NoPlace,
 }
 
 impl fmt::Display for NotSentCause {
@@ -185,6 +200,7 @@ impl fmt::Display for NotSentCause {
             Self::GateFailed(reason) => write!(f, "the gate did not open: {reason}"),
             Self::Superseded => f.write_str("superseded"),
             Self::Disconnected => f.write_str("disconnected by this end"),
+            Self::NoPlace => f.write_str("there was no place for a connection"),
         }
     }
 }
@@ -295,7 +311,10 @@ impl<S: Storage> PeerTable<S> {
     pub fn next_step(&mut self) -> Option<Step> {
         loop {
             match self.steps.pop_front()? {
-                // Only now, when everything that was to be told of the peer is told: until then its key means something.
+                // Something has come up since, and is still to be told of the peer: until then its key means something.
+                Step::Forget(key) if self.steps.iter().any(|step| step.peer() == Some(key)) => {
+                    self.steps_push(Step::Forget(key));
+                }
                 Step::Forget(key) if !self.forget(key) => {}
                 step => return Some(step),
             }
@@ -690,7 +709,7 @@ impl<S: Storage> PeerTable<S> {
         }
     }
 
-    /// Rule 1. Without a place for the connection it is tried again later.
+    /// Rule 1. Without a place for the connection it is an attempt that failed, and not the peer's fault.
     fn dial(&mut self, now: Instant, slot: u32) {
         let dialled = self.insert_connection(Role::Dialler, ConnectionState::Dialing, Some(slot));
         match dialled {
@@ -699,7 +718,12 @@ impl<S: Storage> PeerTable<S> {
                 self.step(|this| Some(Step::Dial(this.key(slot)?, id)));
             }
             Ok(id) => self.close(id, CloseReason::Capacity(CapacityError::Connections)),
-            Err(_) => self.peer_timers.set(slot, now + self.limits.backoff),
+            Err(_) => {
+                self.attempt_failed(now, slot, NotSentCause::NoPlace);
+                if self.is_idle(slot) {
+                    self.leave(slot);
+                }
+            }
         }
     }
 
@@ -720,7 +744,7 @@ impl<S: Storage> PeerTable<S> {
         peer.failed = peer.failed.saturating_add(1);
         let failed = peer.failed;
         if our_own_no || failed >= self.limits.attempts {
-            let peers_fault = !our_own_no && !under_way && self.network_up;
+            let peers_fault = !our_own_no && cause != NotSentCause::NoPlace && !under_way && self.network_up;
             self.give_up(slot, cause);
             if peers_fault {
                 self.step(|this| this.key(slot).map(Step::Unresponsive));
