@@ -63,7 +63,7 @@ impl Simulation {
         };
         say!(self, "node {host}: {input:?}", input = Shown(&input));
         let slow = self.chance(Fault::SlowHandler);
-        let most = if slow { self.random.below(4) as usize } else { 1_000 };
+        let most = if slow { self.random.below(4) as usize } else { 100_000 };
         let mut effects = Vec::new();
         let handled = node.handle(now, input, most, &mut |action, ops| {
             if self.violation.is_none() {
@@ -87,6 +87,7 @@ impl Simulation {
         for effect in effects {
             self.carry_out(host, effect);
         }
+        self.hosts[host].knows_network_down = handled.drained && !self.hosts[host].network_up;
         if slow {
             self.hosts[host].paused = true;
             let pause = self.random.between(1_000, 3_000_000);
@@ -258,7 +259,7 @@ impl Simulation {
             }
             Action::Unresponsive { .. } => {
                 self.must_be_faulty(host, "a peer is unresponsive");
-                if !self.hosts[host].network_up {
+                if self.hosts[host].knows_network_down && !self.hosts[host].network_up {
                     self.violation(format!("node {host}: unresponsive while its own network is down"));
                 }
             }

@@ -91,6 +91,8 @@ pub(super) struct Host {
     /// What waits for that.
     pub(super) backlog: Vec<Event>,
     pub(super) network_up: bool,
+    /// Everything that was decided before its network went down was told.
+    pub(super) knows_network_down: bool,
     /// It cannot be dialled.
     pub(super) hidden: bool,
     pub(super) tick_at: Option<Time>,
@@ -135,6 +137,7 @@ impl Host {
             paused: false,
             backlog: Vec::new(),
             network_up: true,
+            knows_network_down: false,
             hidden: false,
             tick_at: None,
             unchecked: 0,

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 
 use kitfox_core::wire::{FrameHeader, FrameType, Message, PeerUrl, PreflightPayload, UrlRules};
 
-use super::link::{End, Party, Segment, Time};
+use super::link::{End, Link, Party, Segment, Time};
 use super::{Event, Fault, MODULES, SPACES, Simulation, say};
 
 fn frame(ty: FrameType, payload: &[u8]) -> Vec<u8> {
@@ -235,9 +235,11 @@ impl Simulation {
     /// What a stranger does when the faults end: most go away, some stay silent.
     pub(super) fn strangers_leave(&mut self) {
         for number in 0..self.links.len() {
-            let Some(side) = self.links[number].ends.iter().position(|end| *end == End::Raw) else {
-                continue;
-            };
+            let side = (0..2).find(|&side| {
+                let Link { parties, ends, .. } = &self.links[number];
+                parties[side] == Party::Stranger && matches!(ends[side], End::Raw | End::Waiting)
+            });
+            let Some(side) = side else { continue };
             self.links[number].script.clear();
             self.links[number].reply.clear();
             let open = self.links[number].taps[1 - side].url.is_some();

@@ -268,7 +268,9 @@ impl Simulation {
             }
             let len = if socket.question.is_some() { 0 } else { socket.kernel.len().min(chunk) };
             if len == 0 && !force {
-                if socket.fin && socket.kernel.is_empty() && !core::mem::replace(&mut socket.over, true) {
+                // The end is told when everything that came before it was taken.
+                let all_taken = socket.kernel.is_empty() && socket.unread.is_empty();
+                if socket.fin && all_taken && !core::mem::replace(&mut socket.over, true) {
                     self.drive(host, Drive::End(connection));
                 }
                 return;
