@@ -17,7 +17,7 @@ const KEY_BYTES: usize = 32;
 /// other text of 1 to [`MAX_PEER_ID_BYTES`] bytes stands for itself. Kitsune2 treats the spellings of one key as
 /// different peers, which lets a blocked peer back in under another one.
 ///
-/// Ids are ordered by their raw bytes, keys before texts.
+/// Ids are ordered by their raw bytes.
 ///
 /// ```
 /// use kitfox_core::PeerId;
@@ -27,8 +27,9 @@ const KEY_BYTES: usize = 32;
 /// let base32 = PeerId::new("xj4bnp4pahh6uqkbidpf3lrceoyagyndsylxvhfucd7wd4qacwwq").unwrap();
 /// assert!(hex == upper && hex == base32);
 /// assert_ne!(PeerId::new("alice"), PeerId::new("Alice"));
+/// assert!(PeerId::new("alice") < PeerId::new("bob"));
 /// ```
-#[derive(Clone, Copy, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Eq)]
 pub struct PeerId {
     form: Form,
     /// Invariant: bytes behind the id's own are zero.
@@ -90,6 +91,18 @@ impl PeerId {
     #[inline]
     pub(crate) fn table_hash(&self) -> u64 {
         u64::from(self.hash) << 32 | u64::from(self.hash)
+    }
+}
+
+impl Ord for PeerId {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes()).then_with(|| self.form.cmp(&other.form))
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
     }
 }
 

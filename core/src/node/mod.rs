@@ -95,7 +95,8 @@ pub struct Carrier<S: Storage, C: Channel> {
 /// # Driving it
 ///
 /// 1. [`handle`](Self::handle) what happened, take [`Action`]s until there are none, [`finish`](Actions::finish).
-/// 2. Write what [`transmit`](Self::transmit) gives for each connection to its socket.
+/// 2. Write what [`transmit`](Self::transmit) gives for each connection to its socket. Call it for a socket without
+///    room too, with an empty buffer: from then on its bytes are known to wait, and its peer to take none.
 /// 3. Wait for a socket or for [`poll_timeout`](Self::poll_timeout), which is [`Input::Timeout`].
 ///
 /// After [`answer`](Self::answer) show the bytes of that connection again (or none); after a send or a disconnect from
