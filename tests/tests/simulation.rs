@@ -89,12 +89,12 @@ mod regressions {
     use kitfox_core::storage::Heap;
     use kitfox_core::wire::{PeerUrl, UrlRules};
     use kitfox_core::{Instant, PeerId};
+    use kitfox_tests::world::{SPACE, Trusting, World};
 
     type HeapNode = Node<Heap, BlockList<Heap>, Plain>;
 
     const ALICE: &str = "ws://10.0.0.1:80/alice";
     const BOB: &str = "ws://10.0.0.2:80/bob";
-    const SPACE: &[u8] = b"garden";
 
     fn node(max_connections: usize) -> HeapNode {
         let peers = PeerLimits { max_connections, ..PeerLimits::HOST };
@@ -161,5 +161,37 @@ mod regressions {
         let _ = actions.finish();
         assert_eq!(not_sent, 2);
         assert_eq!(node.peers().peers().count(), 0);
+    }
+
+    /// Found by the simulation's driver, which does not ask for bytes while its pipe is full.
+    #[test]
+    fn a_message_that_nobody_asks_for_has_a_deadline() {
+        let config = NodeConfig { idle_probe: None, ..NodeConfig::HOST };
+        let mut world = World::<Heap, Trusting>::new(&config, &["a", "b"]);
+        world.send(0, 1, b"hello").unwrap();
+        assert!(world.settle(100));
+        let bob = world.hosts[1].url.clone();
+        let node = &mut world.hosts[0].node;
+        let timeout = |node: &mut Node<_, _, Trusting>, now| {
+            let mut ended = false;
+            let mut actions = node.handle(now, Input::Timeout);
+            while let Some(action) = actions.next() {
+                ended |= matches!(action, Action::PeerDown { .. });
+            }
+            let _ = actions.finish();
+            ended
+        };
+        let mut now = Instant::ZERO;
+        while let Some(at) = node.poll_timeout() {
+            now = at;
+            assert!(!timeout(node, now), "nothing waits");
+        }
+        node.ops(now).notify(PeerUrl::parse(&bob, &UrlRules::default()).unwrap(), SPACE, b"").unwrap();
+        let from = now;
+        let ended = (0..9).any(|_| {
+            now = node.poll_timeout().expect("a message waits");
+            timeout(node, now)
+        });
+        assert!(ended && now.since(from) <= 2 * NodeConfig::HOST.connection.tx_timeout);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::action::{Action, Input, MessageId};
 use super::ops::Ops;
-use super::peers::{ConnectionId, DownCause, Ending, PeerKey, PeerTable, Step};
+use super::peers::{ConnectionId, ConnectionState, DownCause, Ending, PeerKey, PeerTable, Step};
 use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
 use crate::connection::{
     Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Plain, Role, SUPERSEDED, Stage, Timeout, Tx,
@@ -103,7 +103,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     #[inline]
     pub fn next_with(&mut self) -> Option<(Action<'_>, Ops<'_, S, P>)> {
         let planned = self.plan()?;
-        let Node { directory, counts, peers, outboxes, carriers, config, parting, giving_up, .. } =
+        let Node { directory, counts, peers, outboxes, timers, carriers, config, parting, giving_up, .. } =
             &mut *self.node;
         let now = self.now;
         let action = match planned {
@@ -137,7 +137,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             }
         };
         let given_up = giving_up.as_ref().filter(|giving_up| giving_up.told).map(|giving_up| giving_up.peer);
-        Some((action, Ops { directory, counts, peers, outboxes, parting, given_up, config, now }))
+        Some((action, Ops { directory, counts, peers, outboxes, timers, parting, given_up, config, now }))
     }
 
     /// Ends the input: how many of the bytes were taken, and what their connection wants next.
@@ -236,6 +236,11 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         let carrier = node.carriers.as_mut_slice().get_mut(index as usize).and_then(Option::as_mut);
         let Some(carrier) = carrier else { return true };
         carrier.rx.handle_timeout(self.now);
+        let open = node.peers.state(carrier.id) == Some(ConnectionState::Open);
+        let up = carrier.up.filter(|_| open).and_then(|up| outbox_of::<S>(&mut node.outboxes, up));
+        if up.is_some_and(|outbox| outbox.is_writable()) {
+            carrier.tx.waiting(self.now);
+        }
         if !carrier.tx.handle_timeout(self.now) {
             carrier.rx.close(CloseReason::Timeout(Timeout::Write));
         }
@@ -297,7 +302,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     answered.is_ok() || carrier.rx.close_reason().is_some(),
                     "the question is open until it is answered here, or the connection has ended meanwhile"
                 );
-                node.pump = Some(connection);
+                node.look_at(now, connection);
                 return None;
             }
             Step::Close(connection, reason) => {
