@@ -8,6 +8,8 @@
 //! Times are medians of several rounds in which the two take turns, so that the ratios hold while the speed of the
 //! machine drifts. Nothing is compared with committed figures: times of different machines say nothing to each other.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // sockets and threads: std throughout
+
 mod kitfox;
 mod raw;
 

@@ -81,3 +81,117 @@ fn a_forgotten_deadline_is_found() {
     let what = finds(Sabotage::ForgetsTimers);
     assert!(what.contains("deadline"), "{what}");
 }
+
+mod regressions {
+    use kitfox_core::connection::Plain;
+    use kitfox_core::node::{Action, Input, Node, NodeConfig, NotSentCause, PeerLimits};
+    use kitfox_core::router::BlockList;
+    use kitfox_core::storage::Heap;
+    use kitfox_core::wire::{PeerUrl, UrlRules};
+    use kitfox_core::{Instant, PeerId};
+    use kitfox_tests::world::{SPACE, Trusting, World};
+
+    type HeapNode = Node<Heap, BlockList<Heap>, Plain>;
+
+    const ALICE: &str = "ws://10.0.0.1:80/alice";
+    const BOB: &str = "ws://10.0.0.2:80/bob";
+
+    fn node(max_connections: usize) -> HeapNode {
+        let peers = PeerLimits { max_connections, ..PeerLimits::HOST };
+        let config = NodeConfig { peers, ..NodeConfig::HOST };
+        let own = PeerId::new("carol").unwrap();
+        let mut node = HeapNode::new(&config, own, 7, BlockList::new(&config.router));
+        node.directory_mut().register_space(SPACE).unwrap();
+        node
+    }
+
+    fn send(node: &mut HeapNode, url: &str) {
+        let url = PeerUrl::parse(url, &UrlRules::default()).unwrap();
+        node.ops(Instant::ZERO).notify(url, SPACE, b"it rains").unwrap();
+    }
+
+    /// Seed 28.
+    #[test]
+    fn a_message_does_not_wait_for_ever_for_a_place_for_its_connection() {
+        let mut node = node(1);
+        send(&mut node, ALICE);
+        send(&mut node, BOB);
+        let mut now = Instant::ZERO;
+        let mut causes = Vec::new();
+        for _ in 0..20 {
+            let mut actions = node.handle(now, Input::Timeout);
+            while let Some(action) = actions.next() {
+                match action {
+                    Action::NotSent { cause, .. } => causes.push(cause),
+                    Action::Unresponsive { .. } => panic!("it is not the peer's fault"),
+                    _ => {}
+                }
+            }
+            let _ = actions.finish();
+            if !causes.is_empty() {
+                break;
+            }
+            now = now.max(node.poll_timeout().expect("a message waits"));
+        }
+        assert_eq!(causes, [NotSentCause::NoPlace]);
+        assert!(now <= Instant::from_micros(10_000_000), "before its neighbour's dial ends");
+    }
+
+    /// Seeds 93 and 177.
+    #[test]
+    fn a_peer_is_in_the_table_until_everything_is_told_of_it() {
+        let mut node = node(10);
+        for _ in 0..2 {
+            send(&mut node, ALICE);
+            let alice = node.peers().peer(&PeerId::new("alice").unwrap()).unwrap();
+            assert!(node.ops(Instant::ZERO).disconnect(alice, b""));
+        }
+        let mut not_sent = 0;
+        let mut actions = node.handle(Instant::ZERO, Input::Wake);
+        while let Some((action, ops)) = actions.next_with() {
+            match action {
+                Action::Dial { peer, .. } => assert!(ops.peer(peer).is_some()),
+                Action::NotSent { message, .. } => {
+                    assert!(ops.peer(message.peer).is_some());
+                    not_sent += 1;
+                }
+                _ => {}
+            }
+        }
+        let _ = actions.finish();
+        assert_eq!(not_sent, 2);
+        assert_eq!(node.peers().peers().count(), 0);
+    }
+
+    /// Found by the simulation's driver, which does not ask for bytes while its pipe is full.
+    #[test]
+    fn a_message_that_nobody_asks_for_has_a_deadline() {
+        let config = NodeConfig { idle_probe: None, ..NodeConfig::HOST };
+        let mut world = World::<Heap, Trusting>::new(&config, &["a", "b"]);
+        world.send(0, 1, b"hello").unwrap();
+        assert!(world.settle(100));
+        let bob = world.hosts[1].url.clone();
+        let node = &mut world.hosts[0].node;
+        let timeout = |node: &mut Node<_, _, Trusting>, now| {
+            let mut ended = false;
+            let mut actions = node.handle(now, Input::Timeout);
+            while let Some(action) = actions.next() {
+                ended |= matches!(action, Action::PeerDown { .. });
+            }
+            let _ = actions.finish();
+            ended
+        };
+        let mut now = Instant::ZERO;
+        while let Some(at) = node.poll_timeout() {
+            now = at;
+            assert!(!timeout(node, now), "nothing waits");
+        }
+        node.ops(now).notify(PeerUrl::parse(&bob, &UrlRules::default()).unwrap(), SPACE, b"").unwrap();
+        let from = now;
+        let ended = (0..9).any(|_| {
+            now = node.poll_timeout().expect("a message waits");
+            timeout(node, now)
+        });
+        assert!(ended && now.since(from) <= 2 * NodeConfig::HOST.connection.tx_timeout);
+    }
+}

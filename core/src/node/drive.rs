@@ -2,7 +2,7 @@
 
 use super::action::{Action, Input, MessageId};
 use super::ops::Ops;
-use super::peers::{ConnectionId, DownCause, Ending, PeerKey, PeerTable, Step};
+use super::peers::{ConnectionId, ConnectionState, DownCause, Ending, PeerKey, PeerTable, Step};
 use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
 use crate::connection::{
     Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Plain, Role, SUPERSEDED, Stage, Timeout, Tx,
@@ -118,7 +118,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         match self.find_usual() {
             Some(wire_bytes) => {
                 let (connection, cursor) = self.current.as_mut()?;
-                let Node { directory, counts, peers, outboxes, carriers, config, parting, .. } =
+                let Node { directory, counts, peers, outboxes, timers, carriers, config, parting, .. } =
                     &mut *self.node;
                 let carrier = carrier_of::<S, C>(carriers, *connection)?;
                 let lent = cursor.lend_usual(wire_bytes, &mut carrier.rx, self.bytes, directory);
@@ -131,6 +131,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     counts,
                     peers,
                     outboxes,
+                    timers,
                     parting,
                     given_up: None,
                     config,
@@ -159,7 +160,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     #[inline(never)]
     fn unusual(&mut self) -> Option<(Action<'_>, Ops<'_, S, P>)> {
         let planned = self.plan()?;
-        let Node { directory, counts, peers, outboxes, carriers, config, parting, giving_up, .. } =
+        let Node { directory, counts, peers, outboxes, timers, carriers, config, parting, giving_up, .. } =
             &mut *self.node;
         let now = self.now;
         let action = match planned {
@@ -193,7 +194,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             }
         };
         let given_up = giving_up.as_ref().filter(|giving_up| giving_up.told).map(|giving_up| giving_up.peer);
-        Some((action, Ops { directory, counts, peers, outboxes, parting, given_up, config, now }))
+        Some((action, Ops { directory, counts, peers, outboxes, timers, parting, given_up, config, now }))
     }
 
     /// Ends the input: how many of the bytes were taken, and what their connection wants next.
@@ -292,6 +293,11 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         let carrier = node.carriers.as_mut_slice().get_mut(index as usize).and_then(Option::as_mut);
         let Some(carrier) = carrier else { return true };
         carrier.rx.handle_timeout(self.now);
+        let open = node.peers.state(carrier.id) == Some(ConnectionState::Open);
+        let up = carrier.up.filter(|_| open).and_then(|up| outbox_of::<S>(&mut node.outboxes, up));
+        if up.is_some_and(|outbox| outbox.is_writable()) {
+            carrier.tx.waiting(self.now);
+        }
         if !carrier.tx.handle_timeout(self.now) {
             carrier.rx.close(CloseReason::Timeout(Timeout::Write));
         }
@@ -351,7 +357,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 // Where the gate's deadline has come first, that is what the connection tells next.
                 let answered = carrier.rx.answer(now, &mut carrier.tx, settle, Answer::Accept);
                 debug_assert!(answered.is_ok() || carrier.rx.close_reason().is_some());
-                node.pump = Some(connection);
+                node.look_at(now, connection);
                 return None;
             }
             Step::Close(connection, reason) => {

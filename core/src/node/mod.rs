@@ -246,6 +246,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             counts: &mut self.counts,
             peers: &mut self.peers,
             outboxes: &mut self.outboxes,
+            timers: &mut self.timers,
             parting: &mut self.parting,
             given_up: None,
             config: &self.config,
@@ -359,6 +360,14 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
     /// Bytes that the frame buffers of all connections own together, as of their last reads.
     pub fn receive_bytes(&self) -> usize {
         self.receive_bytes
+    }
+
+    /// A connection is to be looked at without any bytes of it. One that was to be looked at before waits for the next
+    /// timeout, which is due at once.
+    fn look_at(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(other) = self.pump.replace(connection).filter(|&other| other != connection) {
+            self.timers.set(other.index() as u32, now);
+        }
     }
 
     /// Sets a connection's deadline if it is earlier than the one that is set; one that is later is left to be found

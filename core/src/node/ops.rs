@@ -2,6 +2,7 @@
 
 use super::action::{MessageId, SendError};
 use super::peers::{ConnectionId, PeerKey, PeerTable};
+use super::timers::Timers;
 use super::{NodeConfig, PartingWords, outbox_for, outbox_of};
 use crate::connection::{CloseReason, NotDialable, PushError, Refusal};
 use crate::peer::{Peer, PeerId};
@@ -18,6 +19,7 @@ pub struct Ops<'n, S: Storage, P> {
     pub(super) counts: &'n mut BlockedCounts<S>,
     pub(super) peers: &'n mut PeerTable<S>,
     pub(super) outboxes: &'n mut S::Outboxes,
+    pub(super) timers: &'n mut Timers<S::ConnectionTimers, S::ConnectionPlaces>,
     pub(super) parting: &'n mut Option<(ConnectionId, PartingWords)>,
     /// The peer whose message is given up in the action that is looked at.
     pub(super) given_up: Option<PeerKey>,
@@ -156,14 +158,21 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
     /// Puts a message into the outbox of a peer, which is dialled if need be.
     #[inline]
     fn queue(&mut self, peer: PeerKey, message: &Message<'_>) -> Result<MessageId, SendError> {
-        let open = self.peers.open_connection(peer).is_some();
-        if !open && self.peers.is_crowded() {
+        let open = self.peers.open_connection(peer);
+        if open.is_none() && self.peers.is_crowded() {
             return Err(SendError::NotQueued(PushError::Backpressure));
         }
         let outbox = outbox_for::<S>(self.outboxes, peer, &self.config.connection);
         let pushed = outbox.map_or(Err(PushError::Backpressure), |outbox| outbox.push(message));
-        if !open {
-            self.peers.waiting(self.now, peer, pushed.is_ok());
+        match open {
+            // A driver whose socket is full does not ask for bytes: the deadline of writing must not wait for it.
+            Some(open) => {
+                let (key, look_at) = (open.index() as u32, self.now + self.config.connection.tx_timeout);
+                if self.timers.get(key).is_none_or(|armed| look_at < armed) {
+                    self.timers.set(key, look_at);
+                }
+            }
+            None => self.peers.waiting(self.now, peer, pushed.is_ok()),
         }
         pushed.map(|number| MessageId { peer, number }).map_err(SendError::NotQueued)
     }

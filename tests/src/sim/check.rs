@@ -137,6 +137,7 @@ impl Simulation {
         self.plan.stop_faults();
         self.sending = false;
         self.plan.chunk = self.plan.chunk.max(1_000);
+        self.plan.window = 65_536;
         self.strangers_leave();
         for link in 0..self.links.len() {
             for side in 0..2 {
@@ -172,8 +173,12 @@ impl Simulation {
             let host = &self.hosts[number];
             for (key, peer) in &host.book.peers {
                 if !peer.waiting.is_empty() {
-                    let what =
-                        format!("node {number}: {} messages still wait for {key:?}", peer.waiting.len());
+                    let pipe = peer.up.and_then(|up| host.sockets.get(&up)).map(|socket| {
+                        let pipe = &self.links[socket.link].pipes[1 - socket.side];
+                        (socket.link, socket.side, pipe.used, pipe.blocked, self.links[socket.link].dead)
+                    });
+                    let waiting = peer.waiting.len();
+                    let what = format!("node {number}: {waiting} messages still wait for {key:?}: {pipe:?}");
                     return self.violation(what);
                 }
             }
