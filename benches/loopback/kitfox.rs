@@ -1,5 +1,6 @@
 //! The same through kitfox-smol.
 
+use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,9 +17,12 @@ use kitfox_smol::{Node, Peer, SendError};
 
 const SPACE: &[u8] = &[7; 32];
 const MODULE: &str = "measured";
+/// Steps of work in a handler where readers are to run side by side: so many that the reader is what takes the time.
+const WORK: u32 = 3000;
 
-/// A node whose module counts messages and tells when the last one has come.
-fn counting(messages: usize) -> (Node, String, mpsc::Receiver<Instant>) {
+/// A node whose module counts messages and tells when the last one has come. Each costs its handler so many steps of
+/// work.
+fn counting(messages: usize, work: u32) -> (Node, String, mpsc::Receiver<Instant>) {
     let node = Node::builder().build().expect("a node");
     let url = smol::block_on(node.listen("127.0.0.1:0")).expect("loopback");
     let (told, hears) = mpsc::channel();
@@ -26,6 +30,9 @@ fn counting(messages: usize) -> (Node, String, mpsc::Receiver<Instant>) {
     node.register_space(SPACE, |_: &Peer, _: &[u8]| Ok(())).expect("new");
     node.register_module(SPACE, MODULE, move |_: &Peer, data: &[u8]| {
         assert_eq!(data.first(), Some(&7));
+        (0..work).for_each(|step| {
+            black_box(step);
+        });
         if left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let _ = told.send(Instant::now());
         }
@@ -44,7 +51,7 @@ fn sender() -> Node {
 
 /// The time in which so many messages go through: from the first one sent to the last one handled.
 pub(crate) fn send(bytes: usize, messages: usize) -> Duration {
-    let (bob, url, hears) = counting(messages);
+    let (bob, url, hears) = counting(messages, 0);
     let alice = sender();
     let data = vec![7; bytes];
     let time = smol::block_on(async {
@@ -106,7 +113,7 @@ pub(crate) fn round_trips(count: usize) -> Vec<Duration> {
 /// The time in which one node takes so many messages from each of several connections, which are written by plain
 /// threads as fast as the sockets take them.
 pub(crate) fn receive(connections: usize, messages: usize) -> Duration {
-    let (bob, url, hears) = counting(connections * messages);
+    let (bob, url, hears) = counting(connections * messages, WORK);
     let sockets: Vec<_> = (0..connections).map(|number| open(&url, number)).collect();
     let frame = frame(&Message::module(SPACE, MODULE, &[7; 128]));
     let start = Instant::now();
