@@ -2,7 +2,8 @@
 
 use super::action::{Action, Input, MessageId};
 use super::ops::Ops;
-use super::peers::{ConnectionId, ConnectionState, DownCause, Ending, PeerKey, PeerTable, Step};
+use super::peers::PeerTable;
+use super::step::{ConnectionId, ConnectionState, DownCause, Ending, PeerKey, Step};
 use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
 use crate::connection::{
     Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Plain, Role, SUPERSEDED, Stage, Timeout, Tx,

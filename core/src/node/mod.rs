@@ -6,6 +6,7 @@ mod ops;
 
 mod outbox;
 mod peers;
+mod step;
 mod timers;
 
 pub use action::{Action, Input, MessageId, SendError};
@@ -13,9 +14,10 @@ pub use drive::Actions;
 pub use ops::Ops;
 
 pub use outbox::{Numbers, Outbox};
-pub use peers::{
-    ConnectionId, ConnectionSlot, ConnectionState, DownCause, Ending, MAX_CONNECTIONS_PER_PEER, NotSentCause,
-    PeerKey, PeerLimits, PeerSlot, PeerTable, PendingPolicy, Step,
+pub use peers::{ConnectionSlot, PeerSlot, PeerTable};
+pub use step::{
+    ConnectionId, ConnectionState, DownCause, Ending, MAX_CONNECTIONS_PER_PEER, NotSentCause, PeerKey,
+    PeerLimits, PendingPolicy, Step,
 };
 pub use timers::Timer;
 

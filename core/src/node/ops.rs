@@ -1,7 +1,8 @@
 //! What can be done to a node, also from inside a delivery.
 
 use super::action::{MessageId, SendError};
-use super::peers::{ConnectionId, PeerKey, PeerTable};
+use super::peers::PeerTable;
+use super::step::{ConnectionId, PeerKey};
 use super::timers::Timers;
 use super::{NodeConfig, PartingWords, outbox_for, outbox_of};
 use crate::connection::{CloseReason, NotDialable, PushError, Refusal};
