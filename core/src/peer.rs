@@ -189,11 +189,14 @@ pub struct Peer<'a> {
     pub url: &'a str,
     /// The id that the URL ends in, in its canonical form; `None` if it has none that can be an id.
     pub id: Option<&'a PeerId>,
+    /// Whether the peer has proven the id, on a secured channel. Otherwise it is only claimed: anybody can say that
+    /// they are anybody.
+    pub proven: bool,
 }
 
 impl<'a> Peer<'a> {
-    /// The peer with this URL and this id.
+    /// The peer with this URL and this id, which it claims.
     pub const fn new(url: &'a str, id: Option<&'a PeerId>) -> Self {
-        Self { url, id }
+        Self { url, id, proven: false }
     }
 }

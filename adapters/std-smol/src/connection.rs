@@ -12,7 +12,7 @@ use async_io::Async;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
 use kitfox_core::connection::{
-    Action, Answer, Channel, CloseReason, Plain, Question, QuestionId, Refusal, Role, Rx, Wants,
+    Action, Answer, CloseReason, Plain, Question, QuestionId, Refusal, Role, Rx, Wants,
 };
 use kitfox_core::router::DropReason;
 use kitfox_core::storage::Heap;
@@ -200,9 +200,8 @@ impl Reader {
                 (Action::Ask { id, question: Question::Settle { peer } }, _) => {
                     if let Some(peer_id) = peer.id {
                         let _ = link.claimed.set(peer.url.into());
-                        let proven = Plain::PROVES_ID;
                         shared.with_book(|book, now, _| {
-                            book.table.introduced(now, link.id, peer_id, peer.url, proven);
+                            book.table.introduced(now, link.id, peer_id, peer.url, peer.proven);
                         });
                     }
                     turn = Turn::Settle(id);

@@ -11,7 +11,7 @@ mod rx;
 mod tx;
 mod whole;
 
-pub use channel::{Channel, Opened, Opener, Plain, Sealer};
+pub use channel::{Channel, Handshake, Opened, Opener, Plain, Sealer};
 pub use close::{CloseReason, Refusal, SUPERSEDED, Timeout};
 pub(crate) use cursor::{Cursor, Next};
 pub use frames::Frames;
@@ -97,6 +97,10 @@ pub enum Wants {
     Bytes,
     /// The answer to the open question, or the next timeout.
     Answer,
+    /// A call of [`Rx::work`] (or [`Connection::work`], or [`Node::work`](crate::node::Node::work)), and then to be
+    /// read again: the handshake of its channel takes time, one Diffie-Hellman a call. Let others have their turn in
+    /// between.
+    Work,
     /// To be read again at once, with or without bytes: it was closed from inside, and has not said so yet.
     Again,
     /// Nothing: it is closed.

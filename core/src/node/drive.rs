@@ -438,8 +438,8 @@ fn look_at_gate<S: Storage, C: Channel>(
     match next {
         Next::Ask(Stage::Settle) => {
             carrier.settle = Some(carrier.rx.ask_settle(now));
-            if let Some(Peer { url, id: Some(id), .. }) = carrier.rx.peer() {
-                peers.introduced(now, connection, id, url, C::PROVES_ID);
+            if let Some(Peer { url, id: Some(id), proven, .. }) = carrier.rx.peer() {
+                peers.introduced(now, connection, id, url, proven);
             }
             Look::Done
         }

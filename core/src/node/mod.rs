@@ -241,6 +241,15 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         Ok(())
     }
 
+    /// Takes one step of the handshake of a connection's channel, for [`Wants::Work`](crate::connection::Wants::Work);
+    /// see [`Rx::work`]. Show its bytes again, or none, to go on.
+    pub fn work(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(carrier) = carrier_of::<S, C>(&mut self.carriers, connection) {
+            carrier.rx.work(now, &mut carrier.tx);
+            self.arm(connection);
+        }
+    }
+
     /// What can be done from inside a delivery, to be done from outside. Handle [`Input::Wake`] afterwards.
     pub fn ops(&mut self, now: Instant) -> Ops<'_, S, P> {
         Ops {
