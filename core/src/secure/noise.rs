@@ -268,7 +268,7 @@ fn hmac(key: &[u8; 32], parts: &[&[u8]]) -> Zeroizing<[u8; 32]> {
 mod tests {
     extern crate std;
 
-    use std::vec::Vec;
+    use alloc::vec::Vec;
 
     use super::*;
     use crate::secure::ChaChaPoly;
