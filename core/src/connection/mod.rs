@@ -6,6 +6,7 @@ mod cursor;
 mod deframer;
 mod frames;
 mod gate;
+mod or_plain;
 pub(crate) mod queue;
 mod rx;
 mod tx;
@@ -17,6 +18,7 @@ pub(crate) use cursor::{Cursor, Next};
 pub use frames::Frames;
 pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};
+pub use or_plain::{Half, OrPlain};
 pub use rx::{Rx, RxCounts};
 pub use tx::{PushError, Tx, TxCounts};
 pub use whole::{Actions, Connection, Input, SendError};
@@ -119,6 +121,8 @@ pub enum NotDialable {
     TooLong,
     /// It is this node's own.
     OurOwnId,
+    /// Its id is not a public key that anybody could prove on a secured channel.
+    NoKey,
 }
 
 impl fmt::Display for NotDialable {
@@ -128,6 +132,7 @@ impl fmt::Display for NotDialable {
             Self::PortZero => "port 0 cannot be dialled",
             Self::TooLong => "the URL is too long",
             Self::OurOwnId => "the URL is our own",
+            Self::NoKey => "the peer id in the URL is not a public key",
         })
     }
 }
