@@ -141,7 +141,7 @@ impl Shared {
         Arc::new(Self {
             config,
             clock: Clock::start(),
-            registry: Arc::new(Registry::new(&limits.router)),
+            registry: Arc::new(Registry::new(&limits.router, setup.seed)),
             handler,
             budget: Budget::new(limits.max_send_bytes),
             receive_bytes: AtomicUsize::new(0),
