@@ -23,7 +23,7 @@ const WORK: u32 = 3000;
 /// A node whose module counts messages and tells when the last one has come. Each costs its handler so many steps of
 /// work.
 fn counting(messages: usize, work: u32) -> (Node, String, mpsc::Receiver<Instant>) {
-    let node = Node::builder().build().expect("a node");
+    let node = Node::builder().plain().build().expect("a node");
     let url = smol::block_on(node.listen("127.0.0.1:0")).expect("loopback");
     let (told, hears) = mpsc::channel();
     let left = Arc::new(AtomicUsize::new(messages));
@@ -43,7 +43,7 @@ fn counting(messages: usize, work: u32) -> (Node, String, mpsc::Receiver<Instant
 }
 
 fn sender() -> Node {
-    let node = Node::builder().build().expect("a node");
+    let node = Node::builder().plain().build().expect("a node");
     smol::block_on(node.listen("127.0.0.1:0")).expect("loopback");
     node.register_space(SPACE, |_: &Peer, _: &[u8]| Ok(())).expect("new");
     node
@@ -78,7 +78,7 @@ pub(crate) fn send(bytes: usize, messages: usize) -> Duration {
 
 /// The times in which messages of 16 B come back, sent back from inside the delivery.
 pub(crate) fn round_trips(count: usize) -> Vec<Duration> {
-    let (alice, bob) = (sender(), Node::builder().build().expect("a node"));
+    let (alice, bob) = (sender(), Node::builder().plain().build().expect("a node"));
     let url = smol::block_on(bob.listen("127.0.0.1:0")).expect("loopback");
     let weak = bob.downgrade();
     bob.register_space(SPACE, move |from: &Peer, data: &[u8]| {

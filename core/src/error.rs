@@ -32,6 +32,13 @@ pub enum ProtocolError {
     BadRecord,
     /// The stream ended inside a frame.
     EndInsideFrame,
+    /// The stream ended, and the channel was not told that it would: somebody may have cut it.
+    EndWithoutClose,
+    /// The peer proved one id and says in its preflight that it has another.
+    IdNotProven,
+    /// The handshake of a secured channel failed.
+    #[cfg(feature = "secure")]
+    Handshake(crate::secure::HandshakeError),
 }
 
 /// The caller used the API in a way that it does not allow. Nothing has changed.
@@ -76,6 +83,13 @@ pub enum CapacityError {
     TxQueue,
 }
 
+#[cfg(feature = "secure")]
+impl From<crate::secure::HandshakeError> for ProtocolError {
+    fn from(error: crate::secure::HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
+
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -91,6 +105,10 @@ impl fmt::Display for ProtocolError {
             Self::MissingSpace => f.write_str("message without a space id"),
             Self::BadRecord => f.write_str("a record does not open"),
             Self::EndInsideFrame => f.write_str("the stream ended inside a frame"),
+            Self::EndWithoutClose => f.write_str("the stream was cut"),
+            Self::IdNotProven => f.write_str("the peer claims an id that it did not prove"),
+            #[cfg(feature = "secure")]
+            Self::Handshake(error) => error.fmt(f),
         }
     }
 }

@@ -14,6 +14,8 @@ mod hash;
 pub mod node;
 mod peer;
 pub mod router;
+#[cfg(feature = "secure")]
+pub mod secure;
 pub mod storage;
 mod time;
 pub mod wire;

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-use crate::hash::hash_own;
+use crate::hash::{hash_own, hash_pair};
 
 /// Longest text of a peer id, in bytes. Source: 64 hex digits of an Ed25519 key are the longest standard spelling.
 pub const MAX_PEER_ID_BYTES: usize = 64;
@@ -34,7 +34,8 @@ pub struct PeerId {
     form: Form,
     /// Invariant: bytes behind the id's own are zero.
     bytes: [u8; MAX_PEER_ID_BYTES],
-    /// Of the id's own bytes. Block lists look for an id with every message; it is hashed once.
+    /// Of the id's own bytes without the sign of a key. Block lists look for an id with every message; it is hashed
+    /// once.
     hash: u32,
 }
 
@@ -65,7 +66,28 @@ impl PeerId {
     pub fn from_key(key: [u8; KEY_BYTES]) -> Self {
         let mut bytes = [0; MAX_PEER_ID_BYTES];
         bytes[..KEY_BYTES].copy_from_slice(&key);
-        Self { form: Form::Key, bytes, hash: hash_own(&key) as u32 }
+        Self { form: Form::Key, bytes, hash: hash_own(&without_sign(key)) as u32 }
+    }
+
+    /// Whether whoever can prove this id can prove the other one too: they are equal, or keys that differ in their sign
+    /// alone. To ban one of them is to ban both.
+    #[inline]
+    pub fn has_same_holder(&self, other: &Self) -> bool {
+        if self == other {
+            return true;
+        }
+        match (self.key(), other.key()) {
+            (Some(a), Some(b)) if self.hash == other.hash => without_sign(*a) == without_sign(*b),
+            _ => false,
+        }
+    }
+
+    /// A hash that strangers cannot foresee, equal for ids that have the same holder.
+    pub(crate) fn holder_hash(&self, seed: u64) -> u64 {
+        match self.key() {
+            Some(key) => hash_pair(seed, &without_sign(*key), &[]),
+            None => hash_pair(seed, self.as_bytes(), &[]),
+        }
     }
 
     /// The public key, if the id is the text of one.
@@ -84,6 +106,13 @@ impl PeerId {
         };
         self.bytes.get(..len).unwrap_or(&self.bytes)
     }
+}
+
+/// A public key without the bit that tells it from its negative, which has the same secret.
+#[inline]
+const fn without_sign(mut key: [u8; KEY_BYTES]) -> [u8; KEY_BYTES] {
+    key[KEY_BYTES - 1] &= 0x7f;
+    key
 }
 
 impl PeerId {
@@ -189,11 +218,14 @@ pub struct Peer<'a> {
     pub url: &'a str,
     /// The id that the URL ends in, in its canonical form; `None` if it has none that can be an id.
     pub id: Option<&'a PeerId>,
+    /// Whether the peer has proven the id, on a secured channel. Otherwise it is only claimed: anybody can say that
+    /// they are anybody.
+    pub proven: bool,
 }
 
 impl<'a> Peer<'a> {
-    /// The peer with this URL and this id.
+    /// The peer with this URL and this id, which it claims.
     pub const fn new(url: &'a str, id: Option<&'a PeerId>) -> Self {
-        Self { url, id }
+        Self { url, id, proven: false }
     }
 }

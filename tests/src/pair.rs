@@ -72,6 +72,10 @@ fn splitmix(seed: u64) -> u64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums)] // tests name them
 pub enum Stage {
+    /// `Randomness`.
+    Randomness,
+    /// `AdmitHandshake`.
+    Handshake,
     /// `AdmitPeer`.
     Admit,
     /// `HasLocalAgents`.
@@ -91,6 +95,7 @@ impl Stage {
     /// Why a connection closes that is refused here.
     pub fn refusal(self) -> CloseReason {
         CloseReason::Refused(match self {
+            Self::Randomness | Self::Handshake => Refusal::Handshake,
             Self::Admit => Refusal::Admission,
             Self::LocalAgents => Refusal::NoLocalAgents,
             Self::Gather => Refusal::Gather,
@@ -151,6 +156,10 @@ pub struct Side<S: Storage, C: Channel = Plain> {
     pub question: Option<(QuestionId, Stage, Option<Instant>)>,
     /// Bytes are pulled with `transmit_slices` instead of `transmit`.
     pub vectored: bool,
+    /// What is answered when randomness is asked for: the same for each connection, so that runs repeat.
+    pub randomness: [u8; 32],
+    /// How many steps of a handshake were taken.
+    pub works: usize,
 }
 
 impl<S: Storage> Side<S> {
@@ -185,6 +194,8 @@ impl<S: Storage, C: Channel> Side<S, C> {
             wants: Wants::Bytes,
             question: None,
             vectored: false,
+            randomness: [preflight.first().copied().unwrap_or(7); 32],
+            works: 0,
         }
     }
 
@@ -261,6 +272,11 @@ impl<S: Storage, C: Channel> Side<S, C> {
         assert_eq!(wants == Wants::Answer, self.question.is_some(), "wants {wants:?}");
         self.inbox.drain(..taken);
         self.wants = wants;
+        if wants == Wants::Work {
+            self.connection.work(now);
+            self.works += 1;
+            return true;
+        }
         let came = self.acts.len() > seen || taken > 0;
         self.answer(now) || (came && wants != Wants::Answer)
     }
@@ -284,6 +300,7 @@ impl<S: Storage, C: Channel> Side<S, C> {
         };
         let answer = match (accept, stage) {
             (false, _) => Answer::Refuse,
+            (true, Stage::Randomness) => Answer::Randomness(&self.randomness),
             (true, Stage::Gather) => Answer::Preflight { own_url: peer_url(&self.own.0), data: &self.own.1 },
             (true, _) => Answer::Accept,
         };
@@ -358,6 +375,8 @@ impl<S: Storage, C: Channel> Side<S, C> {
 
 fn stage(question: &Question<'_>, open: bool) -> Stage {
     match question {
+        Question::Randomness => Stage::Randomness,
+        Question::AdmitHandshake { .. } => Stage::Handshake,
         Question::AdmitPeer { .. } => Stage::Admit,
         Question::HasLocalAgents => Stage::LocalAgents,
         Question::GatherPreflight { .. } => Stage::Gather,

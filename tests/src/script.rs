@@ -63,6 +63,8 @@ pub fn at(millis: u64) -> Instant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)] // the same words as in `Action` and `Question`
 pub enum Act {
+    Randomness,
+    AdmitHandshake { claimed: PeerId },
     AdmitPeer { peer: String },
     HasLocalAgents,
     GatherPreflight { peer: String },
@@ -79,6 +81,8 @@ impl Act {
     pub fn of(action: &Action<'_>) -> Self {
         match *action {
             Action::Ask { question, .. } => match question {
+                Question::Randomness => Self::Randomness,
+                Question::AdmitHandshake { claimed } => Self::AdmitHandshake { claimed },
                 Question::AdmitPeer { peer } => Self::AdmitPeer { peer: url(peer) },
                 Question::HasLocalAgents => Self::HasLocalAgents,
                 Question::GatherPreflight { peer } => Self::GatherPreflight { peer: url(peer) },
@@ -112,8 +116,18 @@ impl Act {
 
     /// Whether this is a question.
     pub fn is_question(&self) -> bool {
-        use Act::{AdmitPeer, GatherPreflight, HasLocalAgents, ValidatePreflight};
-        matches!(self, AdmitPeer { .. } | HasLocalAgents | GatherPreflight { .. } | ValidatePreflight { .. })
+        use Act::{
+            AdmitHandshake, AdmitPeer, GatherPreflight, HasLocalAgents, Randomness, ValidatePreflight,
+        };
+        matches!(
+            self,
+            Randomness
+                | AdmitHandshake { .. }
+                | AdmitPeer { .. }
+                | HasLocalAgents
+                | GatherPreflight { .. }
+                | ValidatePreflight { .. }
+        )
     }
 }
 

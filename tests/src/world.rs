@@ -6,14 +6,16 @@
 
 use alloc::collections::{BTreeMap, VecDeque};
 
-use kitfox_core::connection::{Answer, Channel, CloseReason, Question, QuestionId, Wants};
+use kitfox_core::connection::{
+    Answer, Channel, CloseReason, Opened, Opener, Plain, Question, QuestionId, Wants,
+};
 use kitfox_core::node::{
     Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, Ops, SendError,
 };
 use kitfox_core::router::{BlockList, RegisterError};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::{PeerUrl, UrlRules};
-use kitfox_core::{Instant, PeerId};
+use kitfox_core::{Instant, PeerId, ProtocolError};
 
 /// The space that every node of a world has.
 pub const SPACE: &[u8] = b"space";
@@ -24,9 +26,18 @@ pub const SPACE: &[u8] = b"space";
 pub struct Trusting;
 
 impl Channel for Trusting {
-    type Opener = kitfox_core::connection::Plain;
-    type Sealer = kitfox_core::connection::Plain;
-    const PROVES_ID: bool = true;
+    type Opener = Self;
+    type Sealer = Plain;
+}
+
+impl Opener for Trusting {
+    fn open(&mut self, wire: &mut [u8]) -> Result<Opened, ProtocolError> {
+        Plain::default().open(wire)
+    }
+
+    fn proves_id(&self) -> bool {
+        true
+    }
 }
 
 /// What a node told its application.

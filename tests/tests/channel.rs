@@ -37,7 +37,6 @@ struct Toy;
 impl Channel for Toy {
     type Opener = Opening;
     type Sealer = Sealing;
-    const PROVES_ID: bool = false;
 }
 
 fn checksum(plain: &[u8]) -> u8 {
@@ -112,7 +111,7 @@ impl Opener for Opening {
     }
 
     fn end(&self) -> Result<(), ProtocolError> {
-        if self.partial.is_empty() { Ok(()) } else { Err(ProtocolError::BadRecord) }
+        if self.partial.is_empty() { Ok(()) } else { Err(ProtocolError::EndInsideFrame) }
     }
 }
 

@@ -86,6 +86,8 @@ on_both_tiers!(
     local_agents_are_asked_of_registered_spaces_until_one_has_them,
     the_order_depends_on_the_operations_alone,
     a_block_holds_for_every_spelling_and_address,
+    a_block_holds_for_a_key_with_the_other_sign,
+    a_seeded_list_blocks_the_same,
     a_block_holds_in_one_space_or_in_all,
     a_full_block_list_refuses_and_recovers,
     a_peer_without_id_matches_no_block,
@@ -807,6 +809,35 @@ fn a_block_holds_for_every_spelling_and_address<S: Tier>() {
     assert!(is_blocked(&blocks, "wss://other.address:9/alice", b""));
     assert!(!is_blocked(&blocks, "ws://a.b:80/Alice", b""), "an id that is no key has one spelling");
     assert!(!is_blocked(&blocks, "ws://a.b:80/alice/bob", b""), "only the last segment is the id");
+}
+
+fn a_block_holds_for_a_key_with_the_other_sign<S: Tier>() {
+    let key = *PeerId::new(HEX).unwrap().key().unwrap();
+    let mut negative = key;
+    negative[31] ^= 0x80;
+    let mut other = key;
+    other[31] ^= 0x40;
+    let [key, negative, other] = [key, negative, other].map(PeerId::from_key);
+    assert!(key != negative && key.has_same_holder(&negative) && !key.has_same_holder(&other));
+    for (blocked, same) in [(key, negative), (negative, key)] {
+        let mut blocks = BlockList::<S>::new(&S::LIMITS);
+        blocks.block(blocked, None).unwrap();
+        assert!(is_blocked(&blocks, &format!("ws://a.b:80/{same}"), b"any"));
+        assert!(!is_blocked(&blocks, &format!("ws://a.b:80/{other}"), b"any"));
+        assert!(blocks.unblock(same, None));
+        assert!(!is_blocked(&blocks, &format!("ws://a.b:80/{blocked}"), b"any"));
+    }
+}
+
+fn a_seeded_list_blocks_the_same<S: Tier>() {
+    for seed in [0, 1, u64::MAX] {
+        let mut blocks = BlockList::<S>::new(&S::LIMITS).seeded(seed);
+        blocks.block(PeerId::new(HEX).unwrap(), None).unwrap();
+        blocks.block(PeerId::new("alice").unwrap(), Some(b"a")).unwrap();
+        assert!(is_blocked(&blocks, &format!("ws://a.b:80/{HEX}"), b"any"));
+        assert!(is_blocked(&blocks, ALICE, b"a") && !is_blocked(&blocks, ALICE, b"b"));
+        assert!(!is_blocked(&blocks, BOB, b"a"));
+    }
 }
 
 fn a_block_holds_in_one_space_or_in_all<S: Tier>() {

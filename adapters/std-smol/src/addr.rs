@@ -33,18 +33,18 @@ fn ip_literal(host: &str) -> Option<IpAddr> {
     }
 }
 
-/// The URL of a peer on a plain connection, in canonical form.
-pub(crate) fn plain_url(addr: SocketAddr, id: &str) -> String {
+/// The URL of a peer at an address, in canonical form. `wss` stands for a secured connection.
+pub(crate) fn url(scheme: &str, addr: SocketAddr, id: &str) -> String {
     match addr.ip() {
-        IpAddr::V4(ip) => format!("ws://{ip}:{}/{id}", addr.port()),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}:{}/{id}", addr.port()),
         IpAddr::V6(ip) => {
             // URLs write every group in hex, `Ipv6Addr` prints mapped addresses with a dotted tail.
             match ip.to_ipv4_mapped() {
                 Some(_) => {
                     let [.., a, b] = ip.segments();
-                    format!("ws://[::ffff:{a:x}:{b:x}]:{}/{id}", addr.port())
+                    format!("{scheme}://[::ffff:{a:x}:{b:x}]:{}/{id}", addr.port())
                 }
-                None => format!("ws://[{ip}]:{}/{id}", addr.port()),
+                None => format!("{scheme}://[{ip}]:{}/{id}", addr.port()),
             }
         }
     }
@@ -83,7 +83,7 @@ mod tests {
         for addr in
             ["127.0.0.1:1", "[::1]:80", "[::]:0", "[fe80::1:0:0:1]:65535", "[::ffff:1.2.3.4]:5", "[::2:3]:9"]
         {
-            let url = plain_url(addr.parse().unwrap(), "alice");
+            let url = url("wss", addr.parse().unwrap(), "alice");
             let parsed = PeerUrl::parse(&url, &UrlRules::default());
             assert!(parsed.is_ok(), "{url}: {parsed:?}");
             assert_eq!(

@@ -389,15 +389,16 @@ impl Book {
     fn up(&mut self, shared: &Shared, key: PeerKey, id: ConnectionId, after: &mut After) {
         let (Some(link), Some(mailbox)) = (self.link(id), self.mailbox(shared, key)) else { return };
         let url = link.claimed.get().map_or("", |url| url);
-        let peer = Peer::new(url, mailbox.id, link.number, link.role.into()).keyed(key);
+        let proven = self.table.is_proven(id);
+        let peer = Peer::new(url, mailbox.id, link.number, link.role.into()).proven(proven).keyed(key);
         let told = Arc::new(Told::default());
         let before = self.telling.insert(mailbox.id, told.clone());
-        let claimed = !self.table.is_proven(id);
-        let session = Session { peer: peer.clone(), claimed, opened_at: SystemTime::now(), told, before };
+        let session =
+            Session { peer: peer.clone(), claimed: !proven, opened_at: SystemTime::now(), told, before };
         link.begin(session, &mailbox, after);
         {
             let mut inner = mailbox.lock();
-            inner.outbox.begin();
+            inner.outbox.begin(link.peer_max_frame_bytes());
             inner.writer = Some(id);
             inner.failure = None;
             inner.ups = (inner.ups.0 + 1, Some(peer.clone()));
@@ -444,6 +445,22 @@ impl Book {
         inner.given_up = (inner.given_up.0 + 1, cause);
         drop(inner);
         after.changed.push(mailbox);
+    }
+
+    /// Gives up the next message of a peer that is up and does not take it.
+    pub(crate) fn give_up_too_large(&mut self, shared: &Shared, mailbox: &Mailbox, after: &mut After) {
+        let url: Arc<str> = self.table.url(mailbox.key).unwrap_or_default().into();
+        let mut inner = mailbox.lock();
+        while inner.outbox.is_too_large_for_peer()
+            && let Some((number, encoded)) = inner.outbox.take_first()
+        {
+            shared.budget.give_back(HEADER_BYTES);
+            self.totals.not_sent_messages += 1;
+            let id = MessageId { peer: mailbox.key, number };
+            let cause = NotSentCause::TooLargeForPeer;
+            let news = News::NotSent(id, cause, url.clone(), Bytes::from(encoded));
+            after.start_telling |= shared.enqueue(news);
+        }
     }
 
     /// Nothing is connected to a peer, and nothing waits for it.

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kitfox_core::node::{NodeConfig, PeerLimits};
+use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey};
 use kitfox_core::wire::{PathRule, PeerUrl, UrlError, UrlRules};
 use kitfox_core::{Config, PeerId, RouterLimits};
 
 use crate::handler::{Handler, NoHandler};
+use crate::key_file::new_key;
 use crate::node::{Node, Setup, Shared};
+use crate::security::Security;
 
 /// A future on the heap.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -57,6 +60,10 @@ pub struct Builder {
     advertise: Option<String>,
     handler: Arc<dyn Handler>,
     spawner: Option<Spawner>,
+    plain: bool,
+    key: Option<SecretKey>,
+    network: Network,
+    max_record_bytes: u16,
 }
 
 /// Why a node was not made.
@@ -69,6 +76,11 @@ pub enum BuildError {
     AdvertisedUrl(UrlError),
     /// The advertised URL does not end in the peer id.
     AdvertisedId,
+    /// The advertised URL asks for the other kind of connection: those of a plain node are `ws` or `http`, all others
+    /// `wss` or `https`.
+    AdvertisedScheme,
+    /// A peer id was set for a node that is not plain, or a key for one that is: the key's id is the peer's.
+    IdAndKey,
     /// There is no spawner: the feature `pool` is off and the builder was given none.
     NoSpawner,
     /// The system gave no random numbers.
@@ -84,7 +96,39 @@ impl Builder {
             advertise: None,
             handler: Arc::new(NoHandler),
             spawner: None,
+            plain: false,
+            key: None,
+            network: Network::default(),
+            max_record_bytes: HOST_RECORD_BYTES,
         }
+    }
+
+    /// Makes a node whose connections are not secured: everybody on their way can read and change what is said, and
+    /// peers only claim their ids. Such a node neither dials secured peers nor is it dialled by them; a node without
+    /// this never makes or takes a plain connection.
+    pub fn plain(mut self) -> Self {
+        self.plain = true;
+        self
+    }
+
+    /// The key of a secured node: its id is our peer id. Default: a key for this run only.
+    pub fn key(mut self, key: SecretKey) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// The network of a secured node. Nodes of different networks do not understand each other. Default: the one
+    /// without a name.
+    pub fn network(mut self, network: Network) -> Self {
+        self.network = network;
+        self
+    }
+
+    /// Longest text of a record that a secured node takes, in bytes: 256 at least. Each connection may own twice as
+    /// much memory for them, while it is busy. Default: 16 KiB.
+    pub fn max_record_bytes(mut self, bytes: u16) -> Self {
+        self.max_record_bytes = bytes;
+        self
     }
 
     /// Limits and deadlines of each connection. Default: [`Config::HOST`].
@@ -99,7 +143,7 @@ impl Builder {
         self
     }
 
-    /// The text of our peer id, the last segment of our URLs. Default: 64 random hex digits.
+    /// The text of a plain node's peer id, the last segment of our URLs. Default: 64 random hex digits.
     pub fn peer_id(mut self, id: impl Into<String>) -> Self {
         self.peer_id = Some(id.into());
         self
@@ -142,12 +186,25 @@ impl Builder {
             None => None,
         };
         let advertised_id = advertised.and_then(|url| url.peer_id());
-        let peer_id = match self.peer_id {
-            Some(id) => id,
-            None => match advertised_id {
-                Some(id) => id.to_owned(),
-                None => random_id()?,
+        if advertised.is_some_and(|url| url.uses_tls() == self.plain) {
+            return Err(BuildError::AdvertisedScheme);
+        }
+        let (peer_id, security) = match (self.plain, self.peer_id, self.key) {
+            (true, Some(id), None) => (id, Security::Plain),
+            (true, None, None) => match advertised_id {
+                Some(id) => (id.to_owned(), Security::Plain),
+                None => (random_id()?, Security::Plain),
             },
+            (false, None, key) => {
+                let key = match key {
+                    Some(key) => key,
+                    None => new_key().map_err(BuildError::Random)?,
+                };
+                let (network, max_record_bytes) = (self.network, self.max_record_bytes);
+                let id = key.peer_id().to_string();
+                (id, Security::Secured(Box::new(Credentials { key, network, max_record_bytes })))
+            }
+            (true, _, Some(_)) | (false, Some(_), _) => return Err(BuildError::IdAndKey),
         };
         let id = usable_id(&peer_id).ok_or(BuildError::PeerId)?;
         if advertised.is_some() && advertised_id.and_then(PeerId::new) != Some(id) {
@@ -155,7 +212,7 @@ impl Builder {
         }
         let spawner = self.spawner.or_else(default_spawner).ok_or(BuildError::NoSpawner)?;
         let seed = getrandom::u64().map_err(BuildError::Random)?;
-        let setup = Setup { peer_id, id, advertise: self.advertise, seed };
+        let setup = Setup { peer_id, id, advertise: self.advertise, seed, security };
         Ok(Node::new(Shared::new(self.config, self.limits, setup, self.handler, spawner)))
     }
 }
@@ -201,6 +258,8 @@ impl fmt::Display for BuildError {
             Self::PeerId => f.write_str("the peer id cannot be the last segment of a URL"),
             Self::AdvertisedUrl(error) => write!(f, "advertised URL: {error}"),
             Self::AdvertisedId => f.write_str("the advertised URL does not end in the peer id"),
+            Self::AdvertisedScheme => f.write_str("the advertised URL is for another kind of connection"),
+            Self::IdAndKey => f.write_str("a plain node has a peer id, any other one a key"),
             Self::NoSpawner => f.write_str("no spawner was given"),
             Self::Random(error) => write!(f, "no random numbers: {error}"),
         }

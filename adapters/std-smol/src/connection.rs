@@ -11,21 +11,21 @@ use async_channel::TrySendError;
 use async_io::Async;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
-use kitfox_core::connection::{
-    Action, Answer, Channel, CloseReason, Plain, Question, QuestionId, Refusal, Role, Rx, Wants,
-};
+use kitfox_core::connection::{Action, Answer, CloseReason, Question, QuestionId, Refusal, Role, Rx, Wants};
 use kitfox_core::router::DropReason;
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::PeerUrl;
 use kitfox_core::{CapacityError, PeerId};
+use zeroize::Zeroizing;
 
 use crate::book::SessionEnd;
 use crate::builder::BoxFuture;
 use crate::events::News;
 use crate::handler::{Closing, Down, Peer, Refused};
-use crate::link::Link;
+use crate::link::{Link, Written};
 use crate::node::{Shared, TaskGuard};
 use crate::registry::{Listener, ModuleTarget, Snapshot, SpaceTarget, StreamSender};
+use crate::security::Wire;
 use crate::space::Incoming;
 use crate::stats::{Direction, Traffic, add};
 use crate::time::Alarm;
@@ -36,7 +36,7 @@ const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 64 << 10;
 
 /// Starts the tasks of a connection.
-pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap>) {
+pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap, Wire>) {
     let (buffer, alarm, guard) = (ReadBuffer::default(), Alarm::new(), shared.connection_task());
     let reader = Reader {
         shared: shared.clone(),
@@ -58,7 +58,7 @@ pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap>) {
 struct Reader {
     shared: Arc<Shared>,
     link: Arc<Link>,
-    rx: Rx<Heap>,
+    rx: Rx<Heap, Wire>,
     /// Who the peer is, once the application was told.
     peer: Option<Peer>,
     buffer: ReadBuffer,
@@ -77,6 +77,10 @@ enum Turn {
     /// There is more to do without any wait.
     Again,
     Answer(QuestionId, BoxFuture<'static, Result<Reply, Refused>>),
+    /// A handshake wants random bytes.
+    Randomness(QuestionId),
+    /// The next step of a handshake is to be taken.
+    Work,
     /// The peer table decides whether the gate goes on.
     Settle(QuestionId),
     /// The gate is open.
@@ -104,8 +108,19 @@ enum Woken {
 async fn write(guard: TaskGuard, link: Arc<Link>) {
     let (mut alarm, mut full) = (Alarm::new(), false);
     let budget = &guard.shared.budget;
-    if !poll_fn(|cx| link.poll_write(cx, budget, &mut alarm, &mut full)).await {
-        guard.shared.count_unflushed();
+    loop {
+        match poll_fn(|cx| link.poll_write(cx, budget, &mut alarm, &mut full)).await {
+            Written::All => break,
+            Written::NotAll => {
+                guard.shared.count_unflushed();
+                break;
+            }
+            Written::TooLarge => {
+                let Some(mailbox) = link.mailbox() else { continue };
+                let shared = &guard.shared;
+                shared.with_book(|book, _, after| book.give_up_too_large(shared, &mailbox, after));
+            }
+        }
     }
     if let Some(reason @ CloseReason::Timeout(_)) = link.asked() {
         // At once, whatever the reader is doing: the next message dials.
@@ -125,6 +140,13 @@ impl Reader {
                 Turn::Closed(closing) => break closing,
                 Turn::Again => {}
                 Turn::Answer(id, answer) => self.answer(id, answer).await,
+                Turn::Randomness(id) => self.randomness(id),
+                Turn::Work => {
+                    let Self { shared, link, rx, .. } = &mut self;
+                    link.with_tx(|tx| rx.work(shared.clock.now(), tx));
+                    // A handshake takes its time from itself, and not from others on this thread.
+                    yield_now().await;
+                }
                 Turn::Settle(id) => self.settle(id).await,
                 Turn::Up => self.up().await,
                 Turn::Deliver(stream, message) => self.deliver(stream, message).await,
@@ -200,13 +222,13 @@ impl Reader {
                 (Action::Ask { id, question: Question::Settle { peer } }, _) => {
                     if let Some(peer_id) = peer.id {
                         let _ = link.claimed.set(peer.url.into());
-                        let proven = Plain::PROVES_ID;
                         shared.with_book(|book, now, _| {
-                            book.table.introduced(now, link.id, peer_id, peer.url, proven);
+                            book.table.introduced(now, link.id, peer_id, peer.url, peer.proven);
                         });
                     }
                     turn = Turn::Settle(id);
                 }
+                (Action::Ask { id, question: Question::Randomness }, _) => turn = Turn::Randomness(id),
                 (Action::Ask { id, question }, _) => {
                     turn = Turn::Answer(id, ask(shared, link, &snapshot, &question));
                 }
@@ -235,7 +257,8 @@ impl Reader {
         }
         match turn {
             // Closed from inside, after the question was asked.
-            Turn::Answer(..) | Turn::Settle(_) if wants != Wants::Answer => Turn::Read,
+            Turn::Answer(..) | Turn::Settle(_) | Turn::Randomness(_) if wants != Wants::Answer => Turn::Read,
+            Turn::Read if wants == Wants::Work => Turn::Work,
             turn => turn,
         }
     }
@@ -276,6 +299,18 @@ impl Reader {
             Some(Woken::Asked(reason)) => rx.close(reason),
             Some(_) => rx.handle_timeout(shared.clock.now()),
         }
+    }
+
+    /// Gives a handshake the random bytes of the system. Without any there is no handshake.
+    fn randomness(&mut self, id: QuestionId) {
+        let Self { shared, link, rx, .. } = self;
+        let mut bytes = Zeroizing::new([0; 32]);
+        let answer = match getrandom::fill(&mut *bytes) {
+            Ok(()) => Answer::Randomness(&bytes),
+            Err(_) => Answer::Refuse,
+        };
+        let answered = link.with_tx(|tx| rx.answer(shared.clock.now(), tx, id, answer));
+        debug_assert!(answered.is_ok() || rx.close_reason().is_some(), "the question is open");
     }
 
     /// Tells the application that the peer is up, after everything about its last session was told.
@@ -380,7 +415,8 @@ impl Reader {
     async fn closed(&mut self, closing: Closing) {
         // The memory is free at once, not only when the socket is closed.
         self.buffer = ReadBuffer::default();
-        self.rx = Rx::accept(self.shared.clock.now(), &self.shared.config, Plain::default());
+        let (opener, _) = Wire::plain();
+        self.rx = Rx::accept(self.shared.clock.now(), &self.shared.config, opener);
         self.weigh();
         end(&self.shared, &self.link, &closing);
         self.link.finish(closing.reason);
@@ -444,8 +480,8 @@ fn pass_on(stream: &StreamSender, message: Incoming) -> Turn {
     }
 }
 
-fn named(url: &str, id: &PeerId, link: &Link) -> Peer {
-    Peer::new(url, *id, link.number, Direction::from(link.role))
+fn named(peer: &kitfox_core::Peer<'_>, id: &PeerId, link: &Link) -> Peer {
+    Peer::new(peer.url, *id, link.number, Direction::from(link.role)).proven(peer.proven)
 }
 
 /// Passes a question on to the handlers. The future owns all it needs: it may take as long as it is let.
@@ -456,7 +492,7 @@ fn ask(
     question: &Question<'_>,
 ) -> BoxFuture<'static, Result<Reply, Refused>> {
     let handler = shared.handler.clone();
-    let name = |peer: &kitfox_core::Peer<'_>| peer.id.map(|id| named(peer.url, id, link)).ok_or(Refused);
+    let name = |peer: &kitfox_core::Peer<'_>| peer.id.map(|id| named(peer, id, link)).ok_or(Refused);
     match *question {
         Question::AdmitPeer { peer } => {
             let peer = name(&peer);
@@ -492,6 +528,9 @@ fn ask(
             let (peer, data) = (name(&peer), Bytes::copy_from_slice(data));
             Box::pin(async move { handler.preflight_validate(&peer?, &data).await.map(|()| Reply::Accept) })
         }
+        Question::AdmitHandshake { claimed } => Box::pin(async move {
+            if handler.admit_handshake(&claimed) { Ok(Reply::Accept) } else { Err(Refused) }
+        }),
         // A question that this version does not know: no decision means no.
         _ => Box::pin(std::future::ready(Err(Refused))),
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant as StdInstant};
 use async_io::{Async, Timer};
 use event_listener::Event;
 use futures_lite::future;
-use kitfox_core::connection::{Plain, Role, Rx};
+use kitfox_core::connection::{Role, Rx};
 use kitfox_core::node::{ConnectionId, ConnectionState};
 use kitfox_core::wire::PeerUrl;
 
@@ -68,12 +68,13 @@ pub(crate) async fn dial(guard: TaskGuard, order: Dial) {
     };
     // From here the time of the gate runs.
     let now = shared.clock.now();
-    let rx = match shared.parse(url).map(|url| Rx::dial(now, &shared.config, Plain::default(), url)) {
-        Some(Ok(rx)) => rx.settling(),
-        _ => return fail(io::ErrorKind::InvalidInput.into()),
-    };
+    let halves = shared.parse(url).and_then(|url| {
+        let (opener, sealer) = shared.setup.security.dial(url)?;
+        Some((Rx::dial(now, &shared.config, opener, url).ok()?.settling(), sealer))
+    });
+    let Some((rx, sealer)) = halves else { return fail(io::ErrorKind::InvalidInput.into()) };
     let number = shared.book().next_number();
-    let link = match Link::new(*id, number, Role::Dialler, stream, shared) {
+    let link = match Link::new(*id, number, Role::Dialler, stream, sealer, shared) {
         Ok(link) => Arc::new(link),
         Err(error) => return fail(error),
     };
@@ -96,7 +97,7 @@ pub(crate) async fn dial(guard: TaskGuard, order: Dial) {
 /// Connects to the first address of a host that takes it. Each gets its share of the time.
 async fn connect(url: Option<PeerUrl<'_>>, timeout: Duration) -> io::Result<Async<TcpStream>> {
     let url = url.ok_or(io::ErrorKind::InvalidInput)?;
-    if url.port() == 0 || url.uses_tls() {
+    if url.port() == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     let until = StdInstant::now() + timeout;

@@ -19,12 +19,18 @@ pub struct Peer {
     identity: Arc<(Box<str>, PeerId)>,
     connection: u64,
     direction: Direction,
+    proven: bool,
     key: Option<PeerKey>,
 }
 
 impl Peer {
+    /// A peer that claims its id.
     pub(crate) fn new(url: &str, id: PeerId, connection: u64, direction: Direction) -> Self {
-        Self { identity: Arc::new((url.into(), id)), connection, direction, key: None }
+        Self { identity: Arc::new((url.into(), id)), connection, direction, proven: false, key: None }
+    }
+
+    pub(crate) fn proven(self, proven: bool) -> Self {
+        Self { proven, ..self }
     }
 
     pub(crate) fn keyed(self, key: PeerKey) -> Self {
@@ -39,6 +45,12 @@ impl Peer {
     /// The id that the URL ends in.
     pub fn id(&self) -> &PeerId {
         &self.identity.1
+    }
+
+    /// Whether the peer has proven its id, as it has on every secured connection once it has sent its preflight. On a
+    /// plain one, and before that, the id is a claim that anybody could make.
+    pub fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// Names this connection. Never used again in the life of the node.
@@ -59,7 +71,8 @@ impl Peer {
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Peer({} #{})", self.url(), self.connection)
+        let claimed = if self.proven { "" } else { ", claimed" };
+        write!(f, "Peer({} #{}{claimed})", self.url(), self.connection)
     }
 }
 
@@ -145,6 +158,14 @@ pub struct Returned {
 /// [`Config::preflight_timeout`](crate::Config::preflight_timeout) runs. The other methods are called in the task
 /// that reads the connection and should return soon.
 pub trait Handler: Send + Sync + 'static {
+    /// May the handshake of a secured connection go on with a peer that claims this id? It has proven nothing yet, and
+    /// every answer costs this end more work: here is where to turn away ids that are known to be unwanted. Should
+    /// return at once.
+    fn admit_handshake(&self, claimed: &PeerId) -> bool {
+        let _ = claimed;
+        true
+    }
+
     /// May this peer connect? Asked last, after modules and spaces.
     fn peer_connect<'a>(&'a self, peer: &'a Peer) -> BoxFuture<'a, Result<(), Refused>> {
         let _ = peer;

@@ -60,11 +60,14 @@
 mod addr;
 mod book;
 mod builder;
+#[cfg(feature = "ring")]
+mod cipher;
 mod connection;
 mod dial;
 mod error;
 mod events;
 mod handler;
+mod key_file;
 mod link;
 mod listener;
 mod mailbox;
@@ -72,6 +75,7 @@ mod node;
 #[cfg(feature = "pool")]
 mod pool;
 mod registry;
+mod security;
 mod send;
 mod space;
 mod stats;
@@ -80,6 +84,7 @@ mod time;
 pub use builder::{BoxFuture, BuildError, Builder, Limits};
 pub use error::{BlockError, ConnectError, ListenError, NotConnected, SendError, Unsent};
 pub use handler::{Closing, Down, Handler, ModuleHandler, NoHandler, Peer, Refused, Returned, SpaceHandler};
+pub use key_file::{KeyFileError, create_key, load_key, new_key};
 pub use node::{Node, WeakNode};
 pub use send::PeerHandle;
 pub use space::{Incoming, MessageStream, Module, Space, WeakSpace};
@@ -92,4 +97,5 @@ pub use kitfox_core::node::{
     DownCause, MessageId, NotSentCause, Numbers, PeerKey, PeerLimits, PendingPolicy,
 };
 pub use kitfox_core::router::{RegisterError, SendRefused};
+pub use kitfox_core::secure::{KeyError, Network, SecretKey};
 pub use kitfox_core::{CapacityError, Config, PeerId, RouterLimits};

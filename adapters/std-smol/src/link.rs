@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_io::Async;
 use kitfox_core::Instant;
-use kitfox_core::connection::{CloseReason, Plain, Role, Timeout, Tx};
+use kitfox_core::connection::{Channel, CloseReason, Role, Timeout, Tx};
 use kitfox_core::node::ConnectionId;
 use kitfox_core::storage::Heap;
 use socket2::{SockRef, TcpKeepalive};
@@ -20,6 +20,7 @@ use crate::events::Told;
 use crate::handler::Peer;
 use crate::mailbox::{Budget, Inner, Mailbox};
 use crate::node::Shared;
+use crate::security::Wire;
 use crate::stats::{ConnectionStats, Direction, Totals, Traffic, add, read};
 use crate::time::{Alarm, Clock};
 
@@ -63,6 +64,16 @@ pub(crate) struct Link {
     pub(crate) session: OnceLock<Session>,
 }
 
+/// What the writer has come to.
+pub(crate) enum Written {
+    /// Nothing will be written any more, and nothing was left.
+    All,
+    /// Nothing will be written any more, and something was left.
+    NotAll,
+    /// The next message is too large for the peer.
+    TooLarge,
+}
+
 /// From the moment when a connection carries the messages of its peer.
 pub(crate) struct Session {
     pub(crate) peer: Peer,
@@ -77,7 +88,7 @@ pub(crate) struct Session {
 /// The transmit half and how far the connection's end has come. Locked for a write or a look; before a mailbox, after
 /// the book.
 struct Side {
-    tx: Tx<Heap>,
+    tx: Tx<Heap, Wire>,
     /// Whose messages go out here, once the connection is open.
     mailbox: Option<Arc<Mailbox>>,
     /// This end wants the end. The first reason counts.
@@ -102,12 +113,13 @@ impl Link {
         number: u64,
         role: Role,
         stream: Async<TcpStream>,
+        sealer: <Wire as Channel>::Sealer,
         shared: &Shared,
     ) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
         keep_alive(stream.get_ref());
         let side = Side {
-            tx: Tx::new(&shared.config, Plain::default()),
+            tx: Tx::new(&shared.config, sealer),
             mailbox: None,
             asked: None,
             parted: false,
@@ -141,7 +153,7 @@ impl Link {
     }
 
     /// Uses the transmit half, and wakes the writer.
-    pub(crate) fn with_tx<T>(&self, use_it: impl FnOnce(&mut Tx<Heap>) -> T) -> T {
+    pub(crate) fn with_tx<T>(&self, use_it: impl FnOnce(&mut Tx<Heap, Wire>) -> T) -> T {
         let mut side = self.side();
         let result = use_it(&mut side.tx);
         let writer = side.writer.take();
@@ -320,14 +332,25 @@ impl Link {
         Poll::Pending
     }
 
-    /// One turn of the writer. Ready when nothing will be written any more: `true` if nothing was left.
+    /// The longest frame that the peer takes, in bytes, as far as it said so.
+    pub(crate) fn peer_max_frame_bytes(&self) -> usize {
+        self.side().tx.peer_max_frame_bytes()
+    }
+
+    /// Whose messages go out here, once the connection is open.
+    pub(crate) fn mailbox(&self) -> Option<Arc<Mailbox>> {
+        self.side().mailbox.clone()
+    }
+
+    /// One turn of the writer. Ready when nothing will be written any more, or when the next message is too large for
+    /// the peer and must be given up.
     pub(crate) fn poll_write(
         &self,
         cx: &mut Context<'_>,
         budget: &Budget,
         alarm: &mut Alarm,
         full: &mut bool,
-    ) -> Poll<bool> {
+    ) -> Poll<Written> {
         for _ in 0..WRITES_A_TURN {
             let writable = !*full || self.stream.poll_writable(cx).is_ready();
             let mut side = self.side();
@@ -337,6 +360,7 @@ impl Link {
             }
             let now = self.clock.now();
             let Side { tx, mailbox, .. } = &mut *side;
+            let mut too_large = false;
             let result = match mailbox {
                 Some(mailbox) => {
                     let mut inner = mailbox.lock();
@@ -347,6 +371,7 @@ impl Link {
                     if mine {
                         self.count_sent(&inner, before, written);
                         inner.settle(before, budget);
+                        too_large = inner.outbox.is_too_large_for_peer();
                         if matches!(result, Ok(0)) {
                             register(&mut inner.waker, cx);
                         }
@@ -367,6 +392,7 @@ impl Link {
                     let _ = self.stream.get_ref().shutdown(Shutdown::Write);
                     return Poll::Ready(self.done(side));
                 }
+                Ok(0) if too_large => return Poll::Ready(Written::TooLarge),
                 Ok(0) => return self.wait(side, cx, alarm),
                 Ok(_) => {
                     let relax = self.relax_interval;
@@ -404,7 +430,7 @@ impl Link {
     }
 
     /// The writer waits; but is it time to do something else?
-    fn wait(&self, mut side: MutexGuard<'_, Side>, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<bool> {
+    fn wait(&self, mut side: MutexGuard<'_, Side>, cx: &mut Context<'_>, alarm: &mut Alarm) -> Poll<Written> {
         register(&mut side.writer, cx);
         loop {
             let until = side.ended;
@@ -429,7 +455,7 @@ impl Link {
     }
 
     /// Nothing can be written any more. If the reader does not know yet, it is told.
-    fn give_up(&self, mut side: MutexGuard<'_, Side>, reason: CloseReason) -> bool {
+    fn give_up(&self, mut side: MutexGuard<'_, Side>, reason: CloseReason) -> Written {
         side.asked.get_or_insert(reason);
         self.asked.store(true, Ordering::Release);
         // After the reason is set, so that the reader does not take this for the peer's end.
@@ -437,12 +463,12 @@ impl Link {
         self.done(side)
     }
 
-    fn done(&self, mut side: MutexGuard<'_, Side>) -> bool {
+    fn done(&self, mut side: MutexGuard<'_, Side>) -> Written {
         side.writer_done = true;
         let clean = side.tx.pending() == 0;
         drop(side);
         self.wake_reader();
-        clean
+        if clean { Written::All } else { Written::NotAll }
     }
 
     /// `None` while the connection is not the one that carries its peer's messages.

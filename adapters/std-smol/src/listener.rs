@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_io::{Async, Timer};
 use event_listener::Event;
 use futures_lite::future;
-use kitfox_core::connection::{CloseReason, Plain, Role, Rx};
+use kitfox_core::connection::{CloseReason, Role, Rx};
 use kitfox_core::node::Ending;
 
 use crate::addr;
@@ -58,7 +58,7 @@ impl Shared {
     fn url_at(&self, addr: SocketAddr) -> String {
         match &self.setup.advertise {
             Some(url) => url.clone(),
-            None => addr::plain_url(addr, &self.setup.peer_id),
+            None => addr::url(self.setup.security.scheme(), addr, &self.setup.peer_id),
         }
     }
 
@@ -68,7 +68,7 @@ impl Shared {
             Some(url) => url.clone(),
             None => {
                 let addrs: Vec<_> = self.listening().iter().map(|listening| listening.addr).collect();
-                addr::plain_url(addr::own_addr(&addrs, local), &self.setup.peer_id)
+                addr::url(self.setup.security.scheme(), addr::own_addr(&addrs, local), &self.setup.peer_id)
             }
         }
     }
@@ -189,12 +189,13 @@ fn accept(shared: &Arc<Shared>, stream: Async<std::net::TcpStream>) {
             return None;
         };
         let number = book.next_number();
-        match Link::new(id, number, Role::Acceptor, stream, shared) {
+        let (opener, sealer) = shared.setup.security.accept();
+        match Link::new(id, number, Role::Acceptor, stream, sealer, shared) {
             Ok(link) => {
                 let link = Arc::new(link);
                 book.totals.accepted += 1;
                 book.link_up(&link);
-                Some(link)
+                Some((link, opener))
             }
             Err(_) => {
                 let ending = Ending { reason: CloseReason::Failed, superseded: false, waiting: false };
@@ -204,8 +205,8 @@ fn accept(shared: &Arc<Shared>, stream: Async<std::net::TcpStream>) {
             }
         }
     });
-    if let Some(link) = link {
-        let rx = Rx::accept(shared.clock.now(), &shared.config, Plain::default());
+    if let Some((link, opener)) = link {
+        let rx = Rx::accept(shared.clock.now(), &shared.config, opener);
         connection::start(shared, link, rx.settling());
     }
 }

@@ -26,6 +26,7 @@ use crate::handler::{Handler, ModuleHandler, Peer, SpaceHandler};
 use crate::listener::Listening;
 use crate::mailbox::{Budget, Mailbox};
 use crate::registry::{ModuleTarget, Registry, SpaceTarget};
+use crate::security::Security;
 use crate::send::{self, PeerHandle};
 use crate::space::{MessageStream, Module, Space};
 use crate::stats::{BlockedStats, Stats};
@@ -109,6 +110,7 @@ pub(crate) struct Setup {
     pub(crate) id: PeerId,
     pub(crate) advertise: Option<String>,
     pub(crate) seed: u64,
+    pub(crate) security: Security,
 }
 
 /// Counts a task, and perhaps a connection, while it exists.
@@ -139,7 +141,7 @@ impl Shared {
         Arc::new(Self {
             config,
             clock: Clock::start(),
-            registry: Arc::new(Registry::new(&limits.router)),
+            registry: Arc::new(Registry::new(&limits.router, setup.seed)),
             handler,
             budget: Budget::new(limits.max_send_bytes),
             receive_bytes: AtomicUsize::new(0),
@@ -517,7 +519,7 @@ impl Node {
                 .shared
                 .listening()
                 .iter()
-                .map(|listening| addr::plain_url(listening.addr, &setup.peer_id))
+                .map(|listening| addr::url(setup.security.scheme(), listening.addr, &setup.peer_id))
                 .collect(),
         }
     }

@@ -110,10 +110,10 @@ struct State {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: &RouterLimits) -> Self {
+    pub(crate) fn new(limits: &RouterLimits, seed: u64) -> Self {
         let released = Arc::new(Event::new());
         let current = Snapshot {
-            rules: Directory::new(limits, BlockList::new(limits)),
+            rules: Directory::new(limits, BlockList::new(limits).seeded(seed)),
             epoch: 0,
             spaces: Vec::new(),
             modules: Vec::new(),

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use kitfox_core::connection::{NotDialable, PushError};
 use kitfox_core::node::{MessageId, Outbox};
 use kitfox_core::router::SendRefused;
+use kitfox_core::secure::check_id;
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::{HEADER_BYTES, Message, PeerUrl};
 use kitfox_core::{CapacityError, PeerId};
@@ -15,6 +16,7 @@ use crate::error::{ConnectError, SendError, Unsent};
 use crate::handler::Peer;
 use crate::mailbox::{Inner, Mailbox};
 use crate::node::{Node, Shared};
+use crate::security::Security;
 
 /// What a push came to.
 type Pushed = Result<MessageId, SendError>;
@@ -118,6 +120,7 @@ fn push_into(shared: &Shared, inner: &mut Inner, len: usize, push: &mut Push<'_>
             shared.budget.give_back(len);
             Err(match error {
                 PushError::TooLarge => SendError::TooLarge,
+                PushError::TooLargeForPeer => SendError::TooLargeForPeer,
                 _ => {
                     shared.budget.outbox_full.fetch_add(1, Relaxed);
                     SendError::Backpressure
@@ -140,7 +143,7 @@ fn push_by_book(
         }
         let open = book.table.peer(&id).is_some_and(|key| book.table.open_connection(key).is_some());
         if !open {
-            dialable(url)?;
+            dialable(shared, url, &id)?;
         }
         let key = book.table.enter(&id, parcel.url).map_err(|error| {
             book.totals.no_place_for_peer += 1;
@@ -174,14 +177,16 @@ fn parse<'a>(shared: &Shared, url: &'a str) -> Result<(PeerUrl<'a>, PeerId), Sen
     Ok((url, id))
 }
 
-fn dialable(url: PeerUrl<'_>) -> Result<(), SendError> {
+fn dialable(shared: &Shared, url: PeerUrl<'_>, id: &PeerId) -> Result<(), SendError> {
     if url.port() == 0 {
         return Err(SendError::NotDialable(NotDialable::PortZero));
     }
-    if url.uses_tls() {
-        return Err(SendError::SecuredUrl);
+    match (&shared.setup.security, url.uses_tls()) {
+        (Security::Plain, true) => Err(SendError::SecuredUrl),
+        (Security::Secured(_), false) => Err(SendError::PlainUrl),
+        (Security::Plain, false) => Ok(()),
+        (Security::Secured(_), true) => check_id(id).map_err(|_| SendError::NotDialable(NotDialable::NoKey)),
     }
-    Ok(())
 }
 
 /// The mailbox of a peer that is connected, or for which something waits.
@@ -201,6 +206,7 @@ pub(crate) async fn connect(shared: &Arc<Shared>, text: &str) -> Result<Peer, Co
         SendError::InvalidUrl(error) => ConnectError::InvalidUrl(error),
         SendError::NotDialable(error) => ConnectError::NotDialable(error),
         SendError::SecuredUrl => ConnectError::SecuredUrl,
+        SendError::PlainUrl => ConnectError::PlainUrl,
         SendError::Capacity(error) => ConnectError::Capacity(error),
         _ => ConnectError::ShutDown,
     };
@@ -211,7 +217,7 @@ pub(crate) async fn connect(shared: &Arc<Shared>, text: &str) -> Result<Peer, Co
         }
         let open = book.table.peer(&id).is_some_and(|key| book.table.open_connection(key).is_some());
         if !open {
-            dialable(url).map_err(refuse)?;
+            dialable(shared, url, &id).map_err(refuse)?;
         }
         let key = book.table.enter(&id, text).map_err(ConnectError::Capacity)?;
         let mailbox = book.mailbox(shared, key).ok_or(ConnectError::Capacity(CapacityError::Peers))?;

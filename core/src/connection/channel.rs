@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::error::ProtocolError;
+use crate::peer::PeerId;
 use crate::storage::Pull;
 
 /// The two halves of a channel.
@@ -14,9 +15,32 @@ pub trait Channel: fmt::Debug + Clone + 'static {
     type Opener: Opener;
     /// Turns queued plaintext into bytes for the peer.
     type Sealer: Sealer;
-    /// Whether it proves that the peer has the key that its id names. Without that an id is only claimed, and never
-    /// displaces a live connection.
-    const PROVES_ID: bool;
+
+    /// Takes one step of the handshake: at most one Diffie-Hellman. What is to be written for it is in the sealer
+    /// then.
+    ///
+    /// # Errors
+    /// The peer's fault; the channel is of no use afterwards.
+    fn work(opener: &mut Self::Opener, sealer: &mut Self::Sealer) -> Result<(), ProtocolError> {
+        let _ = (opener, sealer);
+        Ok(())
+    }
+}
+
+/// What a channel needs before frames can flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(clippy::exhaustive_enums)] // the gate must know them all
+pub enum Handshake {
+    /// Nothing: records flow.
+    Done,
+    /// Bytes of the peer, for [`Opener::open`].
+    Bytes,
+    /// A call of [`Channel::work`].
+    Work,
+    /// [`Opener::give_randomness`].
+    Randomness,
+    /// [`Opener::admitted`], if somebody says yes to a peer that claims this id and has proven nothing yet.
+    Admission(PeerId),
 }
 
 /// Where [`Opener::open`] left the plaintext.
@@ -39,6 +63,11 @@ pub enum Opened {
         consumed: usize,
         /// Bytes of plaintext.
         len: usize,
+    },
+    /// `consumed` bytes were taken, and with them the peer says that nothing more comes.
+    End {
+        /// Bytes taken from the caller.
+        consumed: usize,
     },
 }
 
@@ -63,6 +92,44 @@ pub trait Opener: fmt::Debug + Clone {
     fn end(&self) -> Result<(), ProtocolError> {
         Ok(())
     }
+
+    /// How far the handshake is. While it is not done, `open` is called for [`Handshake::Bytes`] only.
+    fn handshake(&self) -> Handshake {
+        Handshake::Done
+    }
+
+    /// The peer that the handshake named may go on.
+    fn admitted(&mut self) {}
+
+    /// 32 bytes that nobody can guess, and that are used for nothing else.
+    fn give_randomness(&mut self, bytes: &[u8; 32]) {
+        let _ = bytes;
+    }
+
+    /// The id that the peer has proven. Without one an id is only claimed, and never displaces a live connection.
+    fn proven_id(&self) -> Option<&PeerId> {
+        None
+    }
+
+    /// Whether the id in the peer's preflight is proven.
+    fn proves_id(&self) -> bool {
+        self.proven_id().is_some()
+    }
+
+    /// The longest frame that this end takes, in bytes, to be told to the peer.
+    fn announce(&mut self, max_frame_bytes: usize) {
+        let _ = max_frame_bytes;
+    }
+
+    /// Bytes of memory that it owns.
+    fn memory(&self) -> usize {
+        0
+    }
+
+    /// Gives back memory that has not been needed since the last call. Returns whether there is more to give back.
+    fn relax(&mut self) -> bool {
+        false
+    }
 }
 
 /// The transmit half of a channel. Plaintext stays in the queue until it is sealed; what is sealed never moves to
@@ -79,6 +146,31 @@ pub trait Sealer: fmt::Debug + Clone {
     fn sealed_len(&self) -> usize {
         0
     }
+
+    /// Whether it seals what is queued: the handshake is done.
+    #[inline]
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Tells the peer, after everything that is queued, that nothing more comes.
+    fn finish(&mut self) {}
+
+    /// The longest frame that the peer takes, in bytes, as far as it said so.
+    #[inline]
+    fn max_frame_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Bytes of memory that it owns.
+    fn memory(&self) -> usize {
+        0
+    }
+
+    /// Gives back memory that has not been needed since the last call. Returns whether there is more to give back.
+    fn relax(&mut self) -> bool {
+        false
+    }
 }
 
 /// No channel at all: the bytes of the socket are the frames.
@@ -89,7 +181,6 @@ pub struct Plain;
 impl Channel for Plain {
     type Opener = Self;
     type Sealer = Self;
-    const PROVES_ID: bool = false;
 }
 
 impl Opener for Plain {

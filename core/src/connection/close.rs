@@ -38,6 +38,8 @@ pub const SUPERSEDED: &[u8] = b"superseded";
 pub enum Refusal {
     /// Whether the peer may connect: Kitsune2's `peer_connect`.
     Admission,
+    /// Whether a peer with the id that it claims may go on with the handshake.
+    Handshake,
     /// Spaces are registered and none has a local agent. Not the peer's fault.
     NoLocalAgents,
     /// No preflight of our own could be gathered. Not the peer's fault.
@@ -109,6 +111,7 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Admission => "the peer was not admitted",
+            Self::Handshake => "the peer's handshake was not admitted",
             Self::NoLocalAgents => "no space has local agents",
             Self::Gather => "no preflight could be gathered",
             Self::Preflight => "the peer's preflight was refused",

@@ -2,9 +2,9 @@
 
 use core::ops::Range;
 
-use super::channel::{Channel, Opened, Opener};
+use super::channel::{Channel, Handshake, Opened, Opener};
 use super::deframer::Step;
-use super::gate::{Gate, Question, Stage};
+use super::gate::{Gate, Question, Role, Stage};
 use super::rx::{Identity, Remembered, Rx, RxCounts, identity};
 use super::{Action, CloseReason, Refusal, Wants};
 use crate::error::ProtocolError;
@@ -230,6 +230,7 @@ impl Cursor {
             Stage::Closed(_) => Wants::Nothing,
             Stage::Closing(_) => Wants::Again,
             _ if rx.gate.question().is_some() => Wants::Answer,
+            Stage::Secure if rx.opener.handshake() == Handshake::Work => Wants::Work,
             _ => Wants::Bytes,
         };
         rx.remembered = self.ahead;
@@ -276,11 +277,25 @@ impl Cursor {
         match rx.gate.stage() {
             Stage::Closing(reason) => return Some(Next::Close(reason)),
             Stage::Closed(_) => return None,
-            Stage::LocalAgents if directory.space_count() == 0 => return Some(Next::Ask(Stage::Gather)),
+            Stage::LocalAgents if directory.space_count() == 0 => match rx.gate.role {
+                Role::Dialler => rx.gate.proceed(Stage::Secure),
+                Role::Acceptor => return Some(Next::Ask(Stage::Gather)),
+            },
             stage @ (Stage::Settle | Stage::Admit | Stage::LocalAgents | Stage::Gather) => {
                 return Some(Next::Ask(stage));
             }
             _ => {}
+        }
+        if rx.gate.stage() == Stage::Secure {
+            match self.shake_hands(rx, bytes) {
+                Ok(Handshake::Done) if rx.gate.role == Role::Dialler => {
+                    return Some(Next::Ask(Stage::Gather));
+                }
+                Ok(Handshake::Done) => rx.gate.proceed(Stage::AwaitPreflight),
+                Ok(Handshake::Randomness | Handshake::Admission(_)) => return Some(Next::Ask(Stage::Secure)),
+                Ok(Handshake::Bytes | Handshake::Work) => return None,
+                Err(reason) => return Some(Next::Close(reason)),
+            }
         }
         let frame = match self.find_frame(rx, bytes) {
             Ok(Found::Frame(frame)) => frame,
@@ -312,6 +327,20 @@ impl Cursor {
         })
     }
 
+    /// Gives the channel the bytes that its handshake asks for.
+    fn shake_hands<S: Storage, C: Channel>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &mut [u8],
+    ) -> Result<Handshake, CloseReason> {
+        loop {
+            match rx.opener.handshake() {
+                Handshake::Bytes if self.open_record(rx, bytes)? => {}
+                handshake => return Ok(handshake),
+            }
+        }
+    }
+
     #[cold]
     #[inline(never)]
     fn lend_at_gate<'a, S: Storage, C: Channel>(
@@ -326,6 +355,10 @@ impl Cursor {
                 let id = rx.gate.ask(self.now, stage);
                 let peer = identity(&rx.peer);
                 let question = match stage {
+                    Stage::Secure => match rx.opener.handshake() {
+                        Handshake::Admission(claimed) => Question::AdmitHandshake { claimed },
+                        _ => Question::Randomness,
+                    },
                     Stage::Settle => Question::Settle { peer },
                     Stage::Admit => Question::AdmitPeer { peer },
                     Stage::LocalAgents => Question::HasLocalAgents,
@@ -452,6 +485,12 @@ impl Cursor {
                 debug_assert!(consumed > 0, "an opener takes what it is shown");
                 self.taken += consumed;
                 self.ahead = Remembered { plain: 0, trailer: 0, staged: 0..len };
+                note_buffer_use(rx, self.now);
+            }
+            Opened::End { consumed } => {
+                self.taken += consumed;
+                self.ahead = Remembered::default();
+                return Err(rx.end_reason());
             }
         }
         Ok(true)

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::CloseReason;
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerId};
 use crate::time::Instant;
 use crate::wire::PeerUrl;
 
@@ -16,6 +16,16 @@ pub struct QuestionId(pub(super) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Question<'a> {
+    /// 32 bytes that nobody can guess, for one handshake of a secured channel. Answered with
+    /// [`Answer::Randomness`].
+    Randomness,
+    /// May the handshake of a secured channel go on with a peer that claims this id? It has proven nothing yet: the
+    /// message may be a replay. What follows costs three Diffie-Hellman, so here is where to turn away who is known
+    /// to be unwanted, or too much.
+    AdmitHandshake {
+        /// The id that the peer claims.
+        claimed: PeerId,
+    },
     /// Shall this connection go on, beside others of the same peer? Asked only of the driver of a
     /// [`PeerTable`](crate::node::PeerTable), which answers with [`Answer::Accept`] when the table says
     /// [`Proceed`](crate::node::Step::Proceed): an acceptor answers the dialler then, a dialler confirms and opens.
@@ -57,7 +67,7 @@ pub enum Question<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer<'a> {
-    /// Yes; to every question but [`Question::GatherPreflight`].
+    /// Yes; to every question but [`Question::GatherPreflight`] and [`Question::Randomness`].
     Accept,
     /// No; to every question. The connection is closed.
     Refuse,
@@ -68,17 +78,22 @@ pub enum Answer<'a> {
         /// The preflight data.
         data: &'a [u8],
     },
+    /// Fresh bytes from a good source; only to [`Question::Randomness`]. Bytes that were used before, or that somebody
+    /// can guess, give the connection away.
+    Randomness(&'a [u8; 32]),
 }
 
-/// Where a connection stands. A dialler goes Admit, LocalAgents, Gather, AwaitPreflight, Validate, Open; an acceptor
-/// AwaitPreflight, Validate, Admit, LocalAgents, Gather, AwaitConfirm, Open. With a peer table both go through Settle
-/// after Validate.
+/// Where a connection stands. A dialler goes Admit, LocalAgents, Secure, Gather, AwaitPreflight, Validate, Open; an
+/// acceptor Secure, AwaitPreflight, Validate, Admit, LocalAgents, Gather, AwaitConfirm, Open. With a peer table both go
+/// through Settle after Validate; on a plain channel nobody goes through Secure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Asks whether the peer may connect.
     Admit,
     /// Asks for local agents, if a space is registered.
     LocalAgents,
+    /// The handshake of the channel.
+    Secure,
     /// Asks for our preflight.
     Gather,
     /// Asks the peer table whether to go on.
@@ -130,7 +145,7 @@ impl Gate {
     pub(super) fn new(now: Instant, role: Role, timeout: Duration) -> Self {
         let stage = match role {
             Role::Dialler => Stage::Admit,
-            Role::Acceptor => Stage::AwaitPreflight,
+            Role::Acceptor => Stage::Secure,
         };
         Self {
             role,

@@ -6,17 +6,19 @@ mod cursor;
 mod deframer;
 mod frames;
 mod gate;
+mod or_plain;
 pub(crate) mod queue;
 mod rx;
 mod tx;
 mod whole;
 
-pub use channel::{Channel, Opened, Opener, Plain, Sealer};
+pub use channel::{Channel, Handshake, Opened, Opener, Plain, Sealer};
 pub use close::{CloseReason, Refusal, SUPERSEDED, Timeout};
 pub(crate) use cursor::{Cursor, Next};
 pub use frames::Frames;
 pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};
+pub use or_plain::{Half, OrPlain};
 pub use rx::{Rx, RxCounts};
 pub use tx::{PushError, Tx, TxCounts};
 pub use whole::{Actions, Connection, Input, SendError};
@@ -97,6 +99,10 @@ pub enum Wants {
     Bytes,
     /// The answer to the open question, or the next timeout.
     Answer,
+    /// A call of [`Rx::work`] (or [`Connection::work`], or [`Node::work`](crate::node::Node::work)), and then to be
+    /// read again: the handshake of its channel takes time, one Diffie-Hellman a call. Let others have their turn in
+    /// between.
+    Work,
     /// To be read again at once, with or without bytes: it was closed from inside, and has not said so yet.
     Again,
     /// Nothing: it is closed.
@@ -115,6 +121,8 @@ pub enum NotDialable {
     TooLong,
     /// It is this node's own.
     OurOwnId,
+    /// Its id is not a public key that anybody could prove on a secured channel.
+    NoKey,
 }
 
 impl fmt::Display for NotDialable {
@@ -124,6 +132,7 @@ impl fmt::Display for NotDialable {
             Self::PortZero => "port 0 cannot be dialled",
             Self::TooLong => "the URL is too long",
             Self::OurOwnId => "the URL is our own",
+            Self::NoKey => "the peer id in the URL is not a public key",
         })
     }
 }

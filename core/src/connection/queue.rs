@@ -20,6 +20,15 @@ pub(super) fn header<Q: TxQueue>(
     FrameHeader::new(ty, payload, max_frame_bytes.min(queue.limit())).map_err(|_| PushError::TooLarge)
 }
 
+/// Whether a peer takes a message that says how long a frame may be.
+#[inline]
+pub(crate) fn check_peer(max_frame_bytes: usize, message: &Message<'_>) -> Result<(), PushError> {
+    if max_frame_bytes < usize::MAX && HEADER_BYTES + message.encoded_len() > max_frame_bytes {
+        return Err(PushError::TooLargeForPeer);
+    }
+    Ok(())
+}
+
 /// Queues a message, encoded into the queue, and returns the length of its frame's payload.
 #[inline]
 pub(crate) fn push<Q: TxQueue>(

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::channel::{Channel, Opener, Plain};
+use super::channel::{Channel, Handshake, Opener, Plain};
 use super::deframer::{Bounds, Deframer};
 use super::gate::{Answer, Gate, QuestionId, Role, Stage};
 use super::tx::{PushError, Tx};
@@ -88,6 +88,8 @@ impl RxCounts {
 pub(super) struct Identity<S: Storage> {
     pub(super) url: S::Url,
     pub(super) id: PeerId,
+    /// Whether the peer has proven the id. Whom we dial has not, until its preflight.
+    pub(super) proven: bool,
 }
 
 impl<S: Storage> Identity<S> {
@@ -97,7 +99,7 @@ impl<S: Storage> Identity<S> {
     }
 
     pub(super) fn as_peer(&self) -> Peer<'_> {
-        Peer::new(self.url.as_ref(), Some(&self.id))
+        Peer { proven: self.proven, ..Peer::new(self.url.as_ref(), Some(&self.id)) }
     }
 }
 
@@ -140,7 +142,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             return Err(NotDialable::PortZero);
         }
         let url = S::Url::copy_from(peer.as_str()).ok_or(NotDialable::TooLong)?;
-        Ok(Self::new(now, config, opener, Role::Dialler, Some(Identity { url, id })))
+        Ok(Self::new(now, config, opener, Role::Dialler, Some(Identity { url, id, proven: false })))
     }
 
     /// The receive half of a connection that the peer opened.
@@ -148,11 +150,18 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         Self::new(now, config, opener, Role::Acceptor, None)
     }
 
-    fn new(now: Instant, config: &Config, opener: C::Opener, role: Role, peer: Option<Identity<S>>) -> Self {
+    fn new(
+        now: Instant,
+        config: &Config,
+        mut opener: C::Opener,
+        role: Role,
+        peer: Option<Identity<S>>,
+    ) -> Self {
         let deframer = Deframer::<S::RxBuffer>::new(config);
         let mut effective = *config;
         // What cannot be put together is not taken whole either: every cut of the stream gives the same actions.
         effective.max_frame_bytes = config.max_frame_bytes.min(deframer.buffer().limit());
+        opener.announce(effective.max_frame_bytes);
         Self {
             opener,
             deframer,
@@ -214,7 +223,19 @@ impl<S: Storage, C: Channel> Rx<S, C> {
                 }
                 self.offer(now, tx, own_id, own_url, data)
             }
-            (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. }) => {
+            (Stage::Secure, answer) => match (self.opener.handshake(), answer) {
+                (Handshake::Randomness, Answer::Randomness(bytes)) => {
+                    self.opener.give_randomness(bytes);
+                    Ok(Stage::Secure)
+                }
+                (Handshake::Admission(_), Answer::Accept) => {
+                    self.opener.admitted();
+                    Ok(Stage::Secure)
+                }
+                (_, Answer::Refuse) => Err(CloseReason::Refused(Refusal::Handshake)),
+                _ => return Err(ApiMisuse::WrongAnswer),
+            },
+            (Stage::Gather, Answer::Accept) | (_, Answer::Preflight { .. } | Answer::Randomness(_)) => {
                 return Err(ApiMisuse::WrongAnswer);
             }
             (Stage::Settle, Answer::Accept) => match self.gate.role {
@@ -222,7 +243,10 @@ impl<S: Storage, C: Channel> Rx<S, C> {
                 Role::Dialler => confirm(now, tx),
             },
             (Stage::Admit, Answer::Accept) => Ok(Stage::LocalAgents),
-            (Stage::LocalAgents, Answer::Accept) => Ok(Stage::Gather),
+            (Stage::LocalAgents, Answer::Accept) => Ok(match self.gate.role {
+                Role::Dialler => Stage::Secure,
+                Role::Acceptor => Stage::Gather,
+            }),
             (Stage::Validate, Answer::Accept) => match self.gate.role {
                 _ if self.gate.settles => Ok(Stage::Settle),
                 Role::Acceptor => Ok(Stage::Admit),
@@ -241,6 +265,18 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             Err(reason) => self.gate.close(reason),
         }
         Ok(())
+    }
+
+    /// Takes one step of the channel's handshake, for [`Wants::Work`](super::Wants::Work): at most one Diffie-Hellman.
+    /// What is to be written for it is in `tx` then; what follows from it comes out of the next [`read`](Self::read).
+    pub fn work(&mut self, now: Instant, tx: &mut Tx<S, C>) {
+        self.latest = self.latest.max(now);
+        if self.gate.stage() != Stage::Secure || self.gate.question().is_some() {
+            return;
+        }
+        if let Err(error) = tx.work(self.latest, &mut self.opener) {
+            self.close(error.into());
+        }
     }
 
     /// Writes our preflight. A dialler then waits for the peer's, an acceptor for the dialler's confirm.
@@ -265,13 +301,20 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// The stream has ended: nothing more will arrive. To be called when everything that did arrive has been taken:
     /// what was not is a frame that was cut.
     pub fn end(&mut self) {
-        let whole_record = self.remembered.is_nothing() && self.opener.end().is_ok();
-        let reason = if whole_record && self.deframer.deadline().is_none() {
-            CloseReason::Ended
+        let reason = if self.remembered.is_nothing() {
+            self.end_reason()
         } else {
             CloseReason::Protocol(ProtocolError::EndInsideFrame)
         };
         self.close(reason);
+    }
+
+    /// What it means that nothing more comes.
+    pub(super) fn end_reason(&self) -> CloseReason {
+        if self.deframer.deadline().is_some() {
+            return ProtocolError::EndInsideFrame.into();
+        }
+        self.opener.end().map_or_else(CloseReason::Protocol, |()| CloseReason::Ended)
     }
 
     /// Closes the connection: nothing that has arrived is delivered any more. The next [`read`](Self::read) gives
@@ -306,7 +349,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         self.latest = self.latest.max(now);
         let now = self.latest;
         if self.relax_at.is_some_and(|at| at <= now) {
-            let more = self.deframer.buffer_mut().relax();
+            let more = self.deframer.buffer_mut().relax() | self.opener.relax();
             self.relax_at = more.then(|| now + self.config.relax_interval);
         }
         if self.gate.deadline().is_some_and(|at| at <= now) {
@@ -350,9 +393,9 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         self.counts
     }
 
-    /// Bytes of memory that the frame buffer owns.
+    /// Bytes of memory that the frame buffer and the channel own.
     pub fn memory(&self) -> usize {
-        self.deframer.buffer().capacity()
+        self.deframer.buffer().capacity() + self.opener.memory()
     }
 
     /// Which frames are taken in this stage.
@@ -379,10 +422,13 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         if self.peer.as_ref().is_some_and(|dialled| dialled.id != id) {
             return Err(ProtocolError::WrongPeer.into());
         }
+        if self.opener.proven_id().is_some_and(|proven| *proven != id) {
+            return Err(ProtocolError::IdNotProven.into());
+        }
         let url = S::Url::copy_from(url.as_str()).ok_or(CloseReason::Capacity(CapacityError::TooLong))?;
         let start = payload.len() - message.len();
         match Message::decode(message).map_err(ProtocolError::Message)?.kind() {
-            Kind::Preflight => Ok((Identity { url, id }, start)),
+            Kind::Preflight => Ok((Identity { url, id, proven: self.opener.proves_id() }, start)),
             _ => Err(ProtocolError::NotPreflight.into()),
         }
     }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::channel::{Channel, Plain, Sealer};
 use super::{CloseReason, queue};
 use crate::config::Config;
+use crate::error::ProtocolError;
 use crate::node::Outbox;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
@@ -59,6 +60,8 @@ pub enum PushError {
     Backpressure,
     /// Its frame is longer than a frame may be, or than the whole queue: there will never be room.
     TooLarge,
+    /// Its frame is longer than the peer takes, as it said in the handshake of a secured channel.
+    TooLargeForPeer,
 }
 
 impl fmt::Display for PushError {
@@ -66,6 +69,7 @@ impl fmt::Display for PushError {
         f.write_str(match self {
             Self::Backpressure => "the transmit queue is full",
             Self::TooLarge => "the message is too large",
+            Self::TooLargeForPeer => "the message is too large for the peer",
         })
     }
 }
@@ -94,6 +98,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     /// See [`PushError`]. Nothing has changed then, and the message is still the caller's.
     #[inline]
     pub fn push(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PushError> {
+        queue::check_peer(self.sealer.max_frame_bytes(), message)?;
         let payload = queue::push(&mut self.queue, self.max_frame_bytes, message)?;
         self.queued(now, payload);
         Ok(())
@@ -132,14 +137,19 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         Ok(())
     }
 
-    /// Queues a DISCONNECT with a reason of the caller's choice, as the last thing that the peer hears.
+    /// Queues a DISCONNECT with a reason of the caller's choice, as the last thing that the peer hears. While the
+    /// handshake of the channel is not done, there is nobody to say it to: nothing is queued then.
     ///
     /// # Errors
     /// See [`PushError`]: then the peer sees the end of the stream without a reason.
     pub fn push_disconnect(&mut self, now: Instant, reason: &[u8]) -> Result<(), PushError> {
+        if !self.sealer.is_ready() {
+            return Ok(());
+        }
         let counts = self.counts;
         let pushed = self.push(now, &Message::disconnect(reason));
         self.counts = counts;
+        self.finish(now);
         pushed
     }
 
@@ -150,6 +160,24 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             // Without room the peer sees the end of the stream instead, which says enough.
             let _ = self.push_disconnect(now, farewell);
         }
+        self.finish(now);
+    }
+
+    /// After everything that is queued the peer is told that nothing more comes.
+    fn finish(&mut self, now: Instant) {
+        self.sealer.finish();
+        if self.sealer.sealed_len() > 0 {
+            self.waiting(now);
+        }
+    }
+
+    /// One step of the channel's handshake.
+    pub(super) fn work(&mut self, now: Instant, opener: &mut C::Opener) -> Result<(), ProtocolError> {
+        C::work(opener, &mut self.sealer)?;
+        if self.sealer.sealed_len() > 0 {
+            self.waiting(now);
+        }
+        Ok(())
     }
 
     /// Bytes that wait to be written, as far as they are queued or sealed.
@@ -158,9 +186,15 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         self.queue.len() + self.sealer.sealed_len()
     }
 
-    /// Bytes of memory that the queue owns.
+    /// Bytes of memory that the queue and the channel own.
     pub fn memory(&self) -> usize {
-        self.queue.capacity()
+        self.queue.capacity() + self.sealer.memory()
+    }
+
+    /// The longest frame that the peer takes, in bytes, as far as it said so: it does in the handshake of a secured
+    /// channel.
+    pub fn peer_max_frame_bytes(&self) -> usize {
+        self.sealer.max_frame_bytes()
     }
 
     /// What has been queued so far.
@@ -265,7 +299,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     pub fn handle_timeout(&mut self, now: Instant) -> bool {
         let now = self.not_before(now);
         if self.relax_at.is_some_and(|at| at <= now) {
-            self.relax_at = self.queue.relax().then(|| now + self.relax_interval);
+            self.relax_at = (self.queue.relax() | self.sealer.relax()).then(|| now + self.relax_interval);
         }
         self.stale_at().is_none_or(|at| now < at)
     }
@@ -371,6 +405,11 @@ impl<C: Channel> Tx<Heap, C> {
         routing: &Message<'_>,
         data: Bytes,
     ) -> Result<(), (PushError, Bytes)> {
+        if let Err(error) =
+            queue::check_peer(self.sealer.max_frame_bytes(), &Message { data: &data, ..*routing })
+        {
+            return Err((error, data));
+        }
         let payload = queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
         self.queued(now, payload);
         Ok(())

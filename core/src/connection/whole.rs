@@ -159,6 +159,11 @@ impl<S: Storage, C: Channel> Connection<S, C> {
         Actions { frames: self.rx.read(now, bytes), tx: &mut self.tx, now }
     }
 
+    /// Takes one step of the channel's handshake, for [`Wants::Work`]; see [`Rx::work`].
+    pub fn work(&mut self, now: Instant) {
+        self.rx.work(now, &mut self.tx);
+    }
+
     /// Answers the question that is open. What follows from it comes out of the next [`handle`](Self::handle).
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 use super::action::{Action, Input, MessageId};
 use super::ops::Ops;
 use super::peers::PeerTable;
-use super::step::{ConnectionId, ConnectionState, DownCause, Ending, PeerKey, Step};
+use super::step::{ConnectionId, ConnectionState, DownCause, Ending, NotSentCause, PeerKey, Step};
 use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
 use crate::connection::{
     Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Plain, Role, SUPERSEDED, Stage, Timeout, Tx,
@@ -295,9 +295,13 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         let Some(carrier) = carrier else { return true };
         carrier.rx.handle_timeout(self.now);
         let open = node.peers.state(carrier.id) == Some(ConnectionState::Open);
-        let up = carrier.up.filter(|_| open).and_then(|up| outbox_of::<S>(&mut node.outboxes, up));
-        if up.is_some_and(|outbox| outbox.is_writable()) {
-            carrier.tx.waiting(self.now);
+        let peer = carrier.up.filter(|_| open);
+        let up = peer.and_then(|up| Some((up, outbox_of::<S>(&mut node.outboxes, up)?)));
+        if let Some((peer, outbox)) = up {
+            node.giving_up = too_large(peer, outbox);
+            if outbox.is_writable() {
+                carrier.tx.waiting(self.now);
+            }
         }
         if !carrier.tx.handle_timeout(self.now) {
             carrier.rx.close(CloseReason::Timeout(Timeout::Write));
@@ -335,8 +339,14 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 Some(Action::NotSent { message: MessageId { peer, number }, cause })
             }
             None => {
-                self.node.giving_up = None;
-                if outbox_of::<S>(&mut self.node.outboxes, peer).is_some_and(|outbox| outbox.has_unwritten())
+                let outbox = outbox_of::<S>(&mut self.node.outboxes, peer);
+                self.node.giving_up = outbox.and_then(|outbox| too_large(peer, outbox));
+                let open = self.node.peers.open_connection(peer);
+                if let Some(connection) = open {
+                    // What is behind it can be written now.
+                    self.node.arm(connection);
+                } else if outbox_of::<S>(&mut self.node.outboxes, peer)
+                    .is_some_and(|outbox| outbox.has_unwritten())
                 {
                     self.node.peers.waiting(self.now, peer, true);
                 }
@@ -373,13 +383,14 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             }
             Step::Up(peer, connection) => {
                 let outbox = outbox_for::<S>(&mut node.outboxes, peer, &node.config.connection)?;
-                outbox.begin();
                 let carrier = carrier_of::<S, C>(&mut node.carriers, connection)?;
+                outbox.begin(carrier.tx.peer_max_frame_bytes());
                 carrier.up = Some(peer);
                 carrier.heard_at = now;
                 if outbox.is_writable() {
                     carrier.tx.waiting(now);
                 }
+                node.giving_up = too_large(peer, outbox);
                 node.arm(connection);
                 Action::PeerUp { peer, connection }
             }
@@ -426,6 +437,13 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     }
 }
 
+/// The message that is to be given up because its peer does not take it, if that is the next one.
+fn too_large<S: Storage>(peer: PeerKey, outbox: &Outbox<S>) -> Option<GivingUp> {
+    let end = outbox.next_written() + 1;
+    let cause = NotSentCause::TooLargeForPeer;
+    outbox.is_too_large_for_peer().then_some(GivingUp { peer, cause, end, told: false })
+}
+
 /// What the gate of a connection has to say: the peer table's business is done here.
 #[cold]
 fn look_at_gate<S: Storage, C: Channel>(
@@ -438,8 +456,8 @@ fn look_at_gate<S: Storage, C: Channel>(
     match next {
         Next::Ask(Stage::Settle) => {
             carrier.settle = Some(carrier.rx.ask_settle(now));
-            if let Some(Peer { url, id: Some(id), .. }) = carrier.rx.peer() {
-                peers.introduced(now, connection, id, url, C::PROVES_ID);
+            if let Some(Peer { url, id: Some(id), proven, .. }) = carrier.rx.peer() {
+                peers.introduced(now, connection, id, url, proven);
             }
             Look::Done
         }

@@ -241,6 +241,15 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         Ok(())
     }
 
+    /// Takes one step of the handshake of a connection's channel, for [`Wants::Work`](crate::connection::Wants::Work);
+    /// see [`Rx::work`]. Show its bytes again, or none, to go on.
+    pub fn work(&mut self, now: Instant, connection: ConnectionId) {
+        if let Some(carrier) = carrier_of::<S, C>(&mut self.carriers, connection) {
+            carrier.rx.work(now, &mut carrier.tx);
+            self.arm(connection);
+        }
+    }
+
     /// What can be done from inside a delivery, to be done from outside. Handle [`Input::Wake`] afterwards.
     pub fn ops(&mut self, now: Instant) -> Ops<'_, S, P> {
         Ops {
@@ -258,10 +267,20 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
 
     /// Copies bytes for a connection's socket into `out` and returns how many.
     pub fn transmit(&mut self, now: Instant, connection: ConnectionId, out: &mut [u8]) -> usize {
-        let Some((tx, outbox)) = self.writer(connection) else { return 0 };
-        let len = tx.transmit_with(now, outbox, out);
-        self.arm(connection);
+        let Some((tx, mut outbox)) = self.writer(connection) else { return 0 };
+        let len = tx.transmit_with(now, outbox.as_deref_mut(), out);
+        let too_large = outbox.is_some_and(|outbox| outbox.is_too_large_for_peer());
+        self.transmitted(now, connection, too_large);
         len
+    }
+
+    fn transmitted(&mut self, now: Instant, connection: ConnectionId, too_large: bool) {
+        if too_large {
+            // It is given up at the next timeout, which is due at once.
+            self.timers.set(connection.index() as u32, now);
+        } else {
+            self.arm(connection);
+        }
     }
 
     /// Shows the bytes for a connection's socket as pieces; `write` returns how many of them the socket took.
@@ -274,9 +293,10 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         connection: ConnectionId,
         write: impl FnOnce(&[&[u8]]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let Some((tx, outbox)) = self.writer(connection) else { return Ok(0) };
-        let result = tx.transmit_slices_with(now, outbox, write);
-        self.arm(connection);
+        let Some((tx, mut outbox)) = self.writer(connection) else { return Ok(0) };
+        let result = tx.transmit_slices_with(now, outbox.as_deref_mut(), write);
+        let too_large = outbox.is_some_and(|outbox| outbox.is_too_large_for_peer());
+        self.transmitted(now, connection, too_large);
         result
     }
 

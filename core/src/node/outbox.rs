@@ -27,6 +27,10 @@ pub struct Outbox<S: Storage> {
     open: bool,
     /// Whether writing waits for the fate of another connection.
     paused: bool,
+    /// The longest frame that the peer of the connection that is open takes.
+    peer_max_frame_bytes: usize,
+    /// No frame in the queue is longer. Invariant: zero while it is empty.
+    longest_frame_bytes: usize,
 }
 
 /// Numbers of messages.
@@ -51,6 +55,8 @@ impl<S: Storage> Outbox<S> {
             session: 0,
             open: false,
             paused: false,
+            peer_max_frame_bytes: usize::MAX,
+            longest_frame_bytes: 0,
         }
     }
 
@@ -60,12 +66,15 @@ impl<S: Storage> Outbox<S> {
     /// See [`PushError`]. Nothing has changed then, and the message is still the caller's.
     #[inline]
     pub fn push(&mut self, message: &Message<'_>) -> Result<u64, PushError> {
-        queue::push(&mut self.queue, self.max_frame_bytes, message)?;
-        Ok(self.accept())
+        queue::check_peer(self.peer_max_frame_bytes, message)?;
+        let payload = queue::push(&mut self.queue, self.max_frame_bytes, message)?;
+        Ok(self.accept(payload))
     }
 
     /// Numbers the message that was just queued.
-    fn accept(&mut self) -> u64 {
+    #[inline]
+    fn accept(&mut self, payload: usize) -> u64 {
+        self.longest_frame_bytes = self.longest_frame_bytes.max(HEADER_BYTES + payload);
         let number = self.accepted;
         self.accepted += 1;
         number
@@ -94,12 +103,29 @@ impl<S: Storage> Outbox<S> {
     /// Whether the connection that is open may write now. A frame that has begun is always finished.
     #[inline]
     pub fn is_writable(&self) -> bool {
-        self.open && !self.queue.is_empty() && (!self.paused || self.frame_left > 0)
+        self.open
+            && !self.queue.is_empty()
+            && (!self.paused || self.frame_left > 0)
+            && !self.is_too_large_for_peer()
     }
 
-    /// A connection opens: from now on it writes what waits.
-    pub fn begin(&mut self) {
+    /// Whether the message that is to be written next is longer than the peer takes: it was accepted before that was
+    /// known. Nothing more is written until it is given up.
+    #[inline]
+    pub fn is_too_large_for_peer(&self) -> bool {
+        self.looks_twice() && self.frame_left == 0 && self.front_frame_bytes() > self.peer_max_frame_bytes
+    }
+
+    /// Whether a message may be queued that the peer does not take.
+    #[inline]
+    fn looks_twice(&self) -> bool {
+        self.longest_frame_bytes > self.peer_max_frame_bytes
+    }
+
+    /// A connection opens: from now on it writes what waits. Its peer takes frames up to so many bytes.
+    pub fn begin(&mut self, peer_max_frame_bytes: usize) {
         debug_assert!(!self.open && self.frame_left == 0, "the session before has ended");
+        self.peer_max_frame_bytes = peer_max_frame_bytes;
         self.session = self.written;
         self.open = true;
     }
@@ -108,7 +134,9 @@ impl<S: Storage> Outbox<S> {
     /// write stays for the next one.
     pub fn end(&mut self) -> Option<Numbers> {
         self.queue.consume(core::mem::take(&mut self.frame_left));
+        self.note_empty();
         self.open = false;
+        self.peer_max_frame_bytes = usize::MAX;
         let first = core::mem::replace(&mut self.session, self.written);
         (first < self.written).then(|| Numbers { first, last: self.written - 1 })
     }
@@ -129,9 +157,9 @@ impl<S: Storage> Outbox<S> {
     }
 
     /// The first message of which nothing was written: its number, and its encoding if it is queued in one piece, as
-    /// all are that were not shared. Only between two connections.
+    /// all are that were not shared. Only between two connections, or where it is too large for the peer.
     pub fn first(&self) -> Option<(u64, &[u8])> {
-        debug_assert!(!self.open, "only between two connections");
+        debug_assert!(!self.open || self.is_too_large_for_peer(), "it may be on its way");
         if self.written == self.accepted {
             return None;
         }
@@ -141,13 +169,25 @@ impl<S: Storage> Outbox<S> {
         Some((self.written, bytes))
     }
 
-    /// Gives up the first message of which nothing was written. Only between two connections.
+    /// Gives up the first message of which nothing was written. Only between two connections, or where it is too large
+    /// for the peer.
     pub fn drop_first(&mut self) {
         if self.written < self.accepted {
             let frame = self.front_frame_bytes();
             self.queue.consume(frame);
+            self.note_empty();
+            // In between others that were written it counts as one of them.
+            if !self.open || self.session == self.written {
+                self.session = self.written + 1;
+            }
             self.written += 1;
-            self.session = self.written;
+        }
+    }
+
+    #[inline]
+    fn note_empty(&mut self) {
+        if self.queue.is_empty() {
+            self.longest_frame_bytes = 0;
         }
     }
 
@@ -166,16 +206,20 @@ impl<S: Storage> Outbox<S> {
     #[inline]
     pub(crate) fn peek<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
         match (self.is_writable(), self.paused) {
-            (true, false) => self.queue.peek(pieces),
-            (true, true) => self.peek_frame(pieces),
+            (true, false) if !self.looks_twice() => self.queue.peek(pieces),
+            (true, _) if self.frame_left == 0 => self.peek_up_to(self.front_frame_bytes(), pieces),
+            (true, _) => self.peek_frame(pieces),
             (false, _) => 0,
         }
     }
 
     /// The rest of the frame that has begun, as pieces; returns how many.
     pub(crate) fn peek_frame<'a>(&'a self, pieces: &mut [&'a [u8]]) -> usize {
+        self.peek_up_to(self.frame_left, pieces)
+    }
+
+    fn peek_up_to<'a>(&'a self, mut left: usize, pieces: &mut [&'a [u8]]) -> usize {
         let shown = self.queue.peek(pieces);
-        let mut left = self.frame_left;
         let mut count = 0;
         for piece in &mut pieces[..shown] {
             *piece = &piece[..piece.len().min(left)];
@@ -197,6 +241,7 @@ impl<S: Storage> Outbox<S> {
             self.frame_left -= taken;
             len -= taken;
         }
+        self.note_empty();
     }
 
     /// Bytes of the first frame. Invariant: frames are queued whole.
@@ -238,7 +283,11 @@ impl Outbox<crate::storage::Heap> {
         routing: &Message<'_>,
         data: bytes::Bytes,
     ) -> Result<u64, (PushError, bytes::Bytes)> {
-        queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
-        Ok(self.accept())
+        if let Err(error) = queue::check_peer(self.peer_max_frame_bytes, &Message { data: &data, ..*routing })
+        {
+            return Err((error, data));
+        }
+        let payload = queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
+        Ok(self.accept(payload))
     }
 }

@@ -181,6 +181,8 @@ pub enum NotSentCause {
     Disconnected,
     /// There was no place for another connection at this end, at any attempt.
     NoPlace,
+    /// The message is longer than the peer takes, as it said when it was connected. The connection stays.
+    TooLargeForPeer,
 }
 
 impl fmt::Display for NotSentCause {
@@ -191,6 +193,7 @@ impl fmt::Display for NotSentCause {
             Self::Superseded => f.write_str("superseded"),
             Self::Disconnected => f.write_str("disconnected by this end"),
             Self::NoPlace => f.write_str("there was no place for a connection"),
+            Self::TooLargeForPeer => f.write_str("the message is too large for the peer"),
         }
     }
 }

@@ -63,13 +63,16 @@ impl core::error::Error for PolicyFailed {}
 
 /// The policy for those who need no other: a bounded list of blocked peer ids, each in one space or in all of them.
 ///
-/// A block holds for the id in every spelling and under every address. A peer whose URL has no id matches nothing.
+/// A block holds for the id in every spelling and under every address, and for the id whose key differs in its sign
+/// alone: the same secret proves both. A peer whose URL has no id matches nothing.
 #[derive(Debug, Clone)]
 pub struct BlockList<S: Storage> {
     rules: S::BlockRules,
     /// A bit for the hash of each id in the rules. Most peers have no rule, and most of them are told so from here.
     /// Invariant: no bit that belongs to a rule is missing; those of former rules may stay.
     marks: u64,
+    /// Of the hash of the rules.
+    seed: u64,
 }
 
 /// One rule of a [`BlockList`].
@@ -83,7 +86,17 @@ pub struct BlockRule<S: Storage> {
 impl<S: Storage> BlockList<S> {
     /// A list that blocks nobody.
     pub fn new(limits: &RouterLimits) -> Self {
-        Self { rules: S::BlockRules::with_limit(limits.max_block_rules), marks: 0 }
+        Self { rules: S::BlockRules::with_limit(limits.max_block_rules), marks: 0, seed: 0 }
+    }
+
+    /// Seeds the hash of the list, which is empty, with a number that strangers cannot guess: ids are chosen by
+    /// strangers, and a long list of ids that hash alike is slow to search. Where tables have a fixed size it is not
+    /// needed.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        debug_assert!(self.rules.is_empty(), "a rule would be looked for in another place");
+        self.seed = seed;
+        self
     }
 
     /// Blocks a peer in one space, or in all of them. Blocking twice is the same as once.
@@ -100,7 +113,8 @@ impl<S: Storage> BlockList<S> {
             None => None,
         };
         let rule = BlockRule { id, space: copy };
-        self.rules.insert(|| id.table_hash(), rule).map_err(|_| CapacityError::BlockRules)?;
+        let seed = self.seed;
+        self.rules.insert(|| id.holder_hash(seed), rule).map_err(|_| CapacityError::BlockRules)?;
         self.marks |= mark(&id);
         Ok(())
     }
@@ -112,8 +126,8 @@ impl<S: Storage> BlockList<S> {
 
     fn find(&self, id: &PeerId, space: Option<&[u8]>) -> Option<u32> {
         self.rules.find(
-            || id.table_hash(),
-            |rule| rule.id == *id && rule.space.as_ref().map(AsRef::as_ref) == space,
+            || id.holder_hash(self.seed),
+            |rule| rule.id.has_same_holder(id) && rule.space.as_ref().map(AsRef::as_ref) == space,
         )
     }
 }
@@ -122,9 +136,9 @@ impl<S: Storage> BlockList<S> {
     #[inline(never)]
     fn has_rule(&self, id: &PeerId, space: &[u8]) -> bool {
         let applies = |rule: &BlockRule<S>| {
-            rule.id == *id && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
+            rule.id.has_same_holder(id) && rule.space.as_ref().is_none_or(|blocked| blocked.as_ref() == space)
         };
-        self.rules.find(|| id.table_hash(), applies).is_some()
+        self.rules.find(|| id.holder_hash(self.seed), applies).is_some()
     }
 }
 

@@ -249,6 +249,10 @@ impl<const N: usize> Buffer for FixedBuffer<N> {
         &self.bytes
     }
 
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     fn append(&mut self, bytes: &[u8], expected: usize) -> Result<(), CapacityError> {
         let limit = N.min(self.max_bytes);
         if self.bytes.len() + bytes.len() > limit || expected > limit {

@@ -184,6 +184,10 @@ impl Buffer for HeapBuffer {
         &self.bytes
     }
 
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     fn append(&mut self, bytes: &[u8], expected: usize) -> Result<(), CapacityError> {
         let len = self.bytes.len() + bytes.len();
         if len > self.limits.max_bytes || expected > self.limits.max_bytes {

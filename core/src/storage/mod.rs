@@ -136,7 +136,7 @@ pub struct BufferLimits {
 }
 
 /// Bytes in one piece, appended at the end and cleared at once.
-pub trait Buffer: core::fmt::Debug + Clone {
+pub trait Buffer: core::fmt::Debug + Clone + 'static {
     /// Whether [`relax`](Self::relax) can ever do anything.
     const GIVES_BACK: bool;
 
@@ -145,6 +145,9 @@ pub trait Buffer: core::fmt::Debug + Clone {
 
     /// What is in it.
     fn as_slice(&self) -> &[u8];
+
+    /// What is in it.
+    fn as_mut_slice(&mut self) -> &mut [u8];
 
     /// Appends `bytes`; `expected` is the length that the buffer will reach in the end, if all goes well. Capacity
     /// grows with what was appended, to at most twice of it, never with `expected`.

@@ -12,8 +12,8 @@ use futures_lite::future;
 use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, UrlRules};
 use kitfox_smol::{
-    BoxFuture, Builder, CloseReason, Down, Handler, Limits, MessageId, Node, NotSentCause, Peer, PeerLimits,
-    Refused, Returned,
+    BoxFuture, Builder, CloseReason, Down, Handler, Limits, MessageId, Node, NotSentCause, Peer, PeerId,
+    PeerLimits, Refused, Returned, SecretKey,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -48,9 +48,21 @@ pub(crate) struct Events {
     pub(crate) at_home: bool,
     /// Questions of whether a peer may connect are never answered.
     pub(crate) silent: bool,
+    /// Whose handshake is not admitted.
+    pub(crate) unwanted: Option<PeerId>,
+}
+
+impl Events {
+    fn new(sender: Sender<Event>) -> Self {
+        Self { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false, unwanted: None }
+    }
 }
 
 impl Handler for Events {
+    fn admit_handshake(&self, claimed: &PeerId) -> bool {
+        self.unwanted.as_ref() != Some(claimed)
+    }
+
     fn peer_connect<'a>(&'a self, _: &'a Peer) -> BoxFuture<'a, Result<(), Refused>> {
         Box::pin(async {
             if self.silent {
@@ -103,18 +115,37 @@ impl Party {
         behave: impl FnOnce(&mut Events),
     ) -> Self {
         let (sender, events) = unbounded();
-        let mut handler = Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false };
+        let mut handler = Events::new(sender);
         behave(&mut handler);
-        let node = build(Node::builder().handler(handler)).build().unwrap();
+        let node = build(Node::builder().plain().handler(handler)).build().unwrap();
         Self::listening(node, "127.0.0.1:0", events).await
     }
 
     /// A node in the place of another one that is gone.
     pub(crate) async fn at(url: &str, id: &str) -> Self {
         let (sender, events) = unbounded();
-        let handler = Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false };
-        let node = Node::builder().handler(handler).peer_id(id).build().unwrap();
+        let handler = Events::new(sender);
+        let node = Node::builder().plain().handler(handler).peer_id(id).build().unwrap();
         Self::listening(node, url.trim_start_matches("ws://").split_once('/').unwrap().0, events).await
+    }
+
+    /// A secured node, which is the default.
+    pub(crate) async fn secured(
+        build: impl FnOnce(Builder) -> Builder,
+        behave: impl FnOnce(&mut Events),
+    ) -> Self {
+        let (sender, events) = unbounded();
+        let mut handler = Events::new(sender);
+        behave(&mut handler);
+        let node = build(Node::builder().handler(handler)).build().unwrap();
+        Self::listening(node, "127.0.0.1:0", events).await
+    }
+
+    /// A secured node in the place of another one that is gone.
+    pub(crate) async fn secured_at(addr: &str, key: SecretKey) -> Self {
+        let (sender, events) = unbounded();
+        let node = Node::builder().key(key).handler(Events::new(sender)).build().unwrap();
+        Self::listening(node, addr, events).await
     }
 
     async fn listening(node: Node, addr: &str, events: Receiver<Event>) -> Self {
@@ -211,7 +242,7 @@ pub(crate) struct Raw {
 
 impl Raw {
     pub(crate) fn connect(url: &str) -> Self {
-        let addr = url.trim_start_matches("ws://").split_once('/').unwrap().0.to_owned();
+        let addr = url.split('/').nth(2).unwrap().to_owned();
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self { stream }

@@ -6,3 +6,4 @@ mod gate;
 mod life;
 mod messages;
 mod peers;
+mod secured;

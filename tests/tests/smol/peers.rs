@@ -613,8 +613,11 @@ fn a_session_begins_for_the_application_only_when_the_one_before_was_told() {
     test(async {
         let (log, logged) = unbounded();
         let (go, goes) = mpsc::channel();
-        let alice =
-            Node::builder().handler(Mourner { log: log.clone(), go: Mutex::new(goes) }).build().unwrap();
+        let alice = Node::builder()
+            .plain()
+            .handler(Mourner { log: log.clone(), go: Mutex::new(goes) })
+            .build()
+            .unwrap();
         let hear = move |_: &Peer, _: &[u8]| log.try_send("message").map_err(|_| Refused);
         alice.register_space(SPACE, hear).unwrap();
         let bob = Party::new().await;

@@ -12,7 +12,7 @@ use futures_lite::future;
 use kitfox_smol::core::connection::CloseReason;
 use kitfox_smol::{
     BoxFuture, Bytes, Direction, Down, Handler, MessageId, Node, NotSentCause, Peer, Refused, Returned,
-    SendError, SendRefused, Stats,
+    SecretKey, SendError, SendRefused, Stats, new_key,
 };
 
 use crate::text::{self, Style};
@@ -97,6 +97,7 @@ impl Handler for Reporter {
 /// A node, its URL, and what it heard.
 struct Party {
     name: &'static str,
+    key: SecretKey,
     node: Node,
     url: String,
     heard: Receiver<Heard>,
@@ -128,19 +129,14 @@ impl Burst {
 
 impl Party {
     async fn new(name: &'static str) -> Outcome<Self> {
-        Self::at(name, "127.0.0.1:0", None).await
+        Self::at(name, "127.0.0.1:0", new_key()?).await
     }
 
-    /// With an address and perhaps an id that it had before.
-    async fn at(name: &'static str, addr: &str, id: Option<&str>) -> Outcome<Self> {
+    /// With an address and a key, perhaps those that it had before.
+    async fn at(name: &'static str, addr: &str, key: SecretKey) -> Outcome<Self> {
         let (sender, heard) = mpsc::channel();
         let reporter = Arc::new(Reporter { name, heard: Mutex::new(sender) });
-        let builder = Node::builder().handler(Shared(reporter.clone()));
-        let builder = match id {
-            Some(id) => builder.peer_id(id),
-            None => builder,
-        };
-        let node = builder.build()?;
+        let node = Node::builder().key(key.clone()).handler(Shared(reporter.clone())).build()?;
         let burst = Arc::new(Burst::default());
 
         let to = reporter.clone();
@@ -158,7 +154,7 @@ impl Party {
             Ok(())
         })?;
         let url = node.listen(addr).await?;
-        Ok(Self { name, node, url, heard, burst })
+        Ok(Self { name, key, node, url, heard, burst })
     }
 
     fn expect(&self, expected: &Heard) -> Outcome<()> {
@@ -319,12 +315,12 @@ fn both_dial(one: &Party, other: &Party) -> Outcome<()> {
 
 /// A node goes, and another one takes its place. Returns that.
 async fn restart(peer: &Party, party: Party) -> Outcome<Party> {
-    let (name, url, id) = (party.name, party.url.clone(), party.node.peer_id().to_owned());
+    let (name, url, key) = (party.name, party.url.clone(), party.key.clone());
     check(party.node.shutdown().await == 0, "nothing was left unwritten")?;
     drop(party);
     peer.expect(&Heard::Down(CloseReason::Disconnected, "shutdown".to_owned()))?;
-    let addr = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
-    let again = Party::at(name, addr, Some(&id)).await?;
+    let addr = url.split('/').nth(2).unwrap_or_default();
+    let again = Party::at(name, addr, key).await?;
     peer.node.notify(&url, GARDEN, b"welcome back")?;
     for (party, other) in [(&again, peer), (peer, &again)] {
         party.expect(&Heard::Preflight(format!("{} is at home", other.name)))?;

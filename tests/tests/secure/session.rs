@@ -1,0 +1,269 @@
+//! What users rely on.
+
+use kitfox_core::connection::{Channel, CloseReason, Input, PushError, SendError, Wants};
+use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Secured, check_id};
+use kitfox_core::storage::{BufferLimits, HeapBuffer, Storage};
+use kitfox_core::{Config, PeerId, ProtocolError};
+use kitfox_tests::on_both_tiers;
+use kitfox_tests::pair::{self, Chunks, Pace, Pair, SPACE, Side};
+use kitfox_tests::script::{Act, at, config};
+
+use crate::common::{
+    ALICE, BOB, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url, without_handshake,
+};
+
+on_both_tiers!(
+    a_session_gives_the_same_actions_as_a_plain_one,
+    the_peer_is_proven,
+    both_ends_say_goodbye_in_a_record,
+    a_stream_that_is_cut_is_the_peers_fault,
+    a_peer_that_ends_the_stream_properly_has_ended_it,
+    frames_that_are_queued_together_share_a_record,
+    a_receiver_that_takes_short_records_gets_short_records,
+    a_message_that_is_too_large_for_the_peer_is_refused_before_it_is_queued,
+    an_id_that_was_not_proven_closes,
+    a_driver_is_never_held_up_by_more_than_one_diffie_hellman,
+    nothing_readable_is_on_the_wire,
+    keys_are_replaced_and_nobody_notices,
+);
+
+fn a_session_gives_the_same_actions_as_a_plain_one<S: Storage>() {
+    fn exchange<S: Storage, C: Channel>(mut pair: Pair<S, C>) -> [Vec<Act>; 2] {
+        pair.drive();
+        for len in [0, 1, 5, 300, 4000] {
+            pair.a.notify(pair.now, &vec![b'a'; len]).unwrap();
+            pair.b.notify(pair.now, &vec![b'b'; len]).unwrap();
+        }
+        pair.drive();
+        pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
+        pair.drive();
+        [&pair.a.acts, &pair.b.acts].map(|acts| without_handshake(acts))
+    }
+    let mut plain = Pair::<S>::of(Side::dial(at(0), &config()), Side::accept(at(0), &config()));
+    let dialled = pair::peer_url(&url(id(BOB))).as_str().to_owned();
+    plain.a.connection = kitfox_core::Connection::dial(at(0), &config(), pair::peer_url(&dialled)).unwrap();
+    (plain.a.own.0, plain.b.own.0) = (url(id(ALICE)), url(id(BOB)));
+    let expected = exchange(plain);
+    for (chunks, pace) in [
+        (Chunks::Whole, Pace::All),
+        (Chunks::Each(1), Pace::One),
+        (Chunks::Seeded(1, 70), Pace::One),
+        (Chunks::Seeded(2, 700), Pace::All),
+    ] {
+        let mut pair = pair::<S>();
+        pair.chunks(&chunks);
+        (pair.a.pace, pair.b.pace) = (pace, pace);
+        pair.b.vectored = pace == Pace::One;
+        assert_eq!(exchange(pair), expected, "{chunks:?}");
+    }
+}
+
+fn the_peer_is_proven<S: Storage>() {
+    let pair = open::<S>();
+    for (side, peer) in [(&pair.a, BOB), (&pair.b, ALICE)] {
+        let peer_of = side.connection.rx().peer().unwrap();
+        assert!(peer_of.proven);
+        assert_eq!(peer_of.id, Some(&id(peer)));
+    }
+    let plain = Pair::<S>::open(&config());
+    assert!(!plain.a.connection.rx().peer().unwrap().proven);
+}
+
+fn both_ends_say_goodbye_in_a_record<S: Storage>() {
+    let mut pair = open::<S>();
+    pair.a.tell(at(0), Input::Disconnect { reason: b"enough" });
+    pair.drive();
+    assert_eq!(
+        pair.b.acts.last(),
+        Some(&Act::Closed { reason: CloseReason::Disconnected, message: "enough".into() })
+    );
+}
+
+fn a_stream_that_is_cut_is_the_peers_fault<S: Storage>() {
+    let mut pair = open::<S>();
+    assert_eq!(pair.b.tell(at(0), Input::End), [Act::closed(ProtocolError::EndWithoutClose)]);
+    // Also where what was cut off is whole records.
+    let mut pair = open::<S>();
+    pair.a.notify(at(0), b"one").unwrap();
+    let record = pair.a.written(at(0));
+    for len in 1..record.len() {
+        let mut bob = pair.b.connection.clone();
+        let mut bytes = record[..len].to_vec();
+        let (taken, _) = bob.handle(at(0), Input::Bytes(&mut bytes)).finish();
+        assert_eq!(taken, 0);
+        let mut actions = bob.handle(at(0), Input::Bytes(&mut bytes));
+        assert!(actions.next(&pair.b.directory).is_none());
+        let _ = actions.finish();
+        let mut actions = bob.handle(at(0), Input::End);
+        let Some(kitfox_core::connection::Action::Closed { reason, .. }) = actions.next(&pair.b.directory)
+        else {
+            panic!("still open after {len} bytes")
+        };
+        assert_eq!(reason, ProtocolError::EndWithoutClose.into(), "{len} bytes");
+    }
+}
+
+fn a_peer_that_ends_the_stream_properly_has_ended_it<S: Storage>() {
+    // A close without words: what a driver does whose socket is to go.
+    let mut pair = open::<S>();
+    pair.a.connection.tx_mut().push_farewell(at(0), CloseReason::Local);
+    let close = pair.a.written(at(0));
+    assert_eq!(close.len(), RECORD_OVERHEAD);
+    for piece in [1, close.len()] {
+        let mut bob = Side { acts: pair.b.acts.clone(), ..open::<S>().b };
+        bob.connection = pair.b.connection.clone();
+        for bytes in close.chunks(piece) {
+            bob.receive(at(0), bytes);
+        }
+        assert_eq!(bob.closed(), Some(CloseReason::Ended), "{piece} bytes at a time");
+    }
+    // Nothing may follow it.
+    assert!(pair.a.written(at(0)).is_empty());
+    pair.a.notify(at(0), b"late").unwrap();
+    assert!(pair.a.written(at(0)).is_empty());
+}
+
+fn frames_that_are_queued_together_share_a_record<S: Storage>() {
+    let mut pair = open::<S>();
+    for _ in 0..10 {
+        pair.a.notify(at(0), b"it rains").unwrap();
+    }
+    let written = pair.a.written(at(0));
+    assert_eq!(written.len(), 10 * 25 + RECORD_OVERHEAD);
+    pair.b.receive(at(0), &written);
+    assert_eq!(pair.b.notified().len(), 10);
+}
+
+fn a_receiver_that_takes_short_records_gets_short_records<S: Storage>() {
+    let short = Credentials { max_record_bytes: 256, ..credentials(BOB) };
+    let mut pair = Pair::<S, _>::of(alice(), accept(&config(), &short));
+    pair.drive();
+    pair.a.notify(at(0), &[7; 1000]).unwrap();
+    let written = pair.a.written(at(0));
+    let mut rest = &written[..];
+    while let Some((len, body)) = rest.split_first_chunk() {
+        let len = usize::from(u16::from_be_bytes(*len));
+        assert!(len <= 256 + 16);
+        rest = &body[len..];
+    }
+    pair.b.receive(at(0), &written);
+    assert_eq!(pair.b.notified().len(), 1);
+}
+
+fn a_message_that_is_too_large_for_the_peer_is_refused_before_it_is_queued<S: Storage>() {
+    let small = Config {
+        max_frame_bytes: 1000,
+        rx_buffer: BufferLimits { min_bytes: 0, max_bytes: 1000 },
+        ..config()
+    };
+    let mut pair = Pair::<S, _>::of(alice(), accept(&small, &credentials(BOB)));
+    pair.drive();
+    let most = 1000 - 5 - 4 - 2 - SPACE.len() - 1;
+    assert_eq!(
+        pair.a.notify(at(0), &vec![1; most + 1]),
+        Err(SendError::NotQueued(PushError::TooLargeForPeer))
+    );
+    assert_eq!(pair.a.connection.tx().peer_max_frame_bytes(), 1000);
+    pair.a.notify(at(0), &vec![1; most]).unwrap();
+    pair.drive();
+    assert_eq!(pair.b.notified().len(), 1);
+    // Bob may send as much as Alice takes.
+    pair.b.notify(at(0), &vec![1; 2000]).unwrap_err();
+    assert_eq!(pair.b.connection.tx().peer_max_frame_bytes(), 4096);
+}
+
+fn an_id_that_was_not_proven_closes<S: Storage>() {
+    let mallory = 3;
+    // Mallory proves who she is, and then says that she is Alice.
+    let mut pair = Pair::<S, _>::of(dial(&config(), &credentials(mallory), id(BOB)), bob());
+    pair.a.own.0 = url(id(ALICE));
+    pair.drive();
+    assert_eq!(pair.b.closed(), Some(ProtocolError::IdNotProven.into()));
+    assert!(!pair.b.opened() && !pair.a.opened());
+    // An id with the other sign has the same secret; the preflight must still name the one that was claimed.
+    let mut negative = *id(ALICE).key().unwrap();
+    negative[31] ^= 0x80;
+    let mut pair = crate::common::pair::<S>();
+    pair.a.own.0 = url(PeerId::from_key(negative));
+    pair.drive();
+    assert_eq!(pair.b.closed(), Some(ProtocolError::IdNotProven.into()));
+    // An acceptor is not another one than was dialled either.
+    let mut pair = crate::common::pair::<S>();
+    pair.b.own.0 = url(id(mallory));
+    pair.drive();
+    assert_eq!(pair.a.closed(), Some(ProtocolError::WrongPeer.into()));
+}
+
+fn a_driver_is_never_held_up_by_more_than_one_diffie_hellman<S: Storage>() {
+    let (mut alice, mut bob) = (alice::<S>(), bob::<S>());
+    alice.run(at(0));
+    assert_eq!(alice.works, 3);
+    let first = alice.written(at(0));
+    bob.receive(at(0), &first);
+    assert_eq!(bob.works, 2 + 3);
+    let second = bob.written(at(0));
+    alice.receive(at(0), &second);
+    assert_eq!(alice.works, 3 + 2);
+    assert_eq!((alice.wants, bob.wants), (Wants::Bytes, Wants::Bytes));
+}
+
+fn nothing_readable_is_on_the_wire<S: Storage>() {
+    let mut pair = open::<S>();
+    pair.a.notify(at(0), b"a secret for Bob").unwrap();
+    pair.drive();
+    for log in [&pair.a_to_b.log, &pair.b_to_a.log] {
+        for words in [&b"secret"[..], SPACE, b"hello", b"world", b"127.0.0.1"] {
+            assert!(!log.windows(words.len()).any(|window| window == words), "{}", words.escape_ascii());
+        }
+    }
+    for seed in [ALICE, BOB] {
+        let key = *id(seed).key().unwrap();
+        assert!(!pair.a_to_b.log.windows(32).any(|window| window == key));
+    }
+}
+
+fn keys_are_replaced_and_nobody_notices<S: Storage>() {
+    let mut pair = open::<S>();
+    for number in 0..kitfox_core::secure::REKEY_RECORDS + 10 {
+        pair.a.notify(at(0), &number.to_be_bytes()).unwrap();
+        let record = pair.a.written(at(0));
+        pair.b.acts.truncate(8);
+        let acts = pair.b.receive(at(0), &record);
+        assert!(matches!(&acts[..], [Act::Notify { .. }]), "{acts:?}");
+    }
+}
+
+#[test]
+fn ids_that_are_no_keys_are_not_dialled() {
+    type Channel = Secured<HeapBuffer>;
+    let ours = credentials(ALICE);
+    for (text, error) in [
+        ("bob", KeyError::NotAKey),
+        ("0200000000000000000000000000000000000000000000000000000000000000", KeyError::NotAPoint),
+        ("0100000000000000000000000000000000000000000000000000000000000000", KeyError::SmallOrder),
+    ] {
+        let id = PeerId::new(text).unwrap();
+        assert_eq!(Channel::dial(&ours, &id).unwrap_err(), error);
+        assert_eq!(check_id(&id), Err(error));
+    }
+    assert_eq!(check_id(&id(BOB)), Ok(()));
+}
+
+#[test]
+fn networks_have_names_of_every_length() {
+    assert_eq!(Network::new(b""), Network::default());
+    assert_ne!(Network::new(b"one"), Network::new(b"two"));
+    assert_ne!(Network::new(&[7; 1000]), Network::new(&[7; 1001]));
+}
+
+#[test]
+fn a_device_gets_its_key_in_two_parts() {
+    let (secret, public) = key(ALICE).to_provisioned();
+    assert_eq!(SecretKey::provisioned(*secret, public).unwrap().peer_id(), id(ALICE));
+}
+
+#[test]
+fn handshakes_have_the_length_that_the_specification_says() {
+    let (first, second) = handshake::<kitfox_core::storage::Heap>();
+    assert_eq!((first.len(), second.len()), (6 + 96 + 42, 2 + 48 + 10));
+}
