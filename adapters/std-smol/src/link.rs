@@ -45,6 +45,7 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     pub(crate) stream: Async<TcpStream>,
     pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
     clock: Clock,
     relax_interval: Duration,
     side: Mutex<Side>,
@@ -102,6 +103,7 @@ impl Link {
         number: u64,
         role: Role,
         stream: Async<TcpStream>,
+        remote: SocketAddr,
         shared: &Shared,
     ) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
@@ -122,6 +124,7 @@ impl Link {
             number,
             role,
             local: stream.get_ref().local_addr()?,
+            remote,
             stream,
             clock: shared.clock,
             relax_interval: shared.config.relax_interval,

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
+use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::future;
 use kitfox_core::connection::{CloseReason, Plain, Role, Rx};
@@ -15,6 +17,8 @@ use kitfox_core::node::Ending;
 use crate::addr;
 use crate::connection;
 use crate::error::ListenError;
+use crate::events::News;
+use crate::handler::Closing;
 use crate::link::Link;
 use crate::node::{Node, Shared, TaskGuard};
 use crate::registry::Listener;
@@ -157,9 +161,15 @@ async fn listen(guard: TaskGuard, listener: Async<TcpListener>, stop: Arc<Stop>)
         let mut backoff = BACKOFF_MIN;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, remote)) => {
                     backoff = BACKOFF_MIN;
-                    accept(shared, stream);
+                    if let Err(reason) = accept(shared, stream, remote) {
+                        let closing = Closing { reason, message: Bytes::new() };
+                        // Here and now: who is slow to hear of it slows those down who come. A handler that panics
+                        // must not end the listener.
+                        let tell = || shared.tell(News::Rejected(remote, closing));
+                        let _ = catch_unwind(AssertUnwindSafe(tell));
+                    }
                     future::yield_now().await;
                 }
                 // No file descriptors, no memory, a peer that was gone before it was accepted: the next call may well
@@ -179,33 +189,36 @@ async fn listen(guard: TaskGuard, listener: Async<TcpListener>, stop: Arc<Stop>)
 }
 
 /// Takes a socket in and starts its tasks. Who is turned away sees the end of the stream.
-fn accept(shared: &Arc<Shared>, stream: Async<std::net::TcpStream>) {
+fn accept(
+    shared: &Arc<Shared>,
+    stream: Async<std::net::TcpStream>,
+    remote: SocketAddr,
+) -> Result<(), CloseReason> {
     let link = shared.with_book(|book, now, _| {
         if book.shut_down {
-            return None;
+            return Err(CloseReason::Local);
         }
-        let Ok(id) = book.table.accept() else {
+        let id = book.table.accept().map_err(|error| {
             book.totals.turned_away += 1;
-            return None;
-        };
+            CloseReason::Capacity(error)
+        })?;
         let number = book.next_number();
-        match Link::new(id, number, Role::Acceptor, stream, shared) {
+        match Link::new(id, number, Role::Acceptor, stream, remote, shared) {
             Ok(link) => {
                 let link = Arc::new(link);
                 book.totals.accepted += 1;
                 book.link_up(&link);
-                Some(link)
+                Ok(link)
             }
             Err(_) => {
-                let ending = Ending { reason: CloseReason::Failed, superseded: false, waiting: false };
-                book.table.ended(now, id, ending);
+                let reason = CloseReason::Failed;
+                book.table.ended(now, id, Ending { reason, superseded: false, waiting: false });
                 book.table.release(id);
-                None
+                Err(reason)
             }
         }
-    });
-    if let Some(link) = link {
-        let rx = Rx::accept(shared.clock.now(), &shared.config, Plain::default());
-        connection::start(shared, link, rx.settling());
-    }
+    })?;
+    let rx = Rx::accept(shared.clock.now(), &shared.config, Plain::default());
+    connection::start(shared, link, rx.settling());
+    Ok(())
 }

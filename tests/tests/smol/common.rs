@@ -2,7 +2,7 @@
 
 use std::future::{Future, pending};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use async_channel::{Receiver, Sender, unbounded};
@@ -12,8 +12,8 @@ use futures_lite::future;
 use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, UrlRules};
 use kitfox_smol::{
-    BoxFuture, Builder, CloseReason, Down, Handler, Limits, MessageId, Node, NotSentCause, Peer, PeerLimits,
-    Refused, Returned,
+    BoxFuture, Builder, CloseReason, Closing, Down, DropReason, Handler, Limits, MessageId, Node,
+    NotSentCause, Peer, PeerLimits, Refused, Returned,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -40,6 +40,13 @@ pub(crate) enum Event {
     Unresponsive(String),
 }
 
+/// What became of connections that were never up, and of frames that went to nobody.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Aside {
+    Rejected(SocketAddr, Closing),
+    Dropped(Peer, Vec<u8>, DropReason),
+}
+
 /// Reports events and answers questions as it was told to.
 pub(crate) struct Events {
     pub(crate) sender: Sender<Event>,
@@ -48,6 +55,16 @@ pub(crate) struct Events {
     pub(crate) at_home: bool,
     /// Questions of whether a peer may connect are never answered.
     pub(crate) silent: bool,
+    /// Who wants to know of asides.
+    pub(crate) asides: Option<Sender<Aside>>,
+}
+
+impl Events {
+    fn aside(&self, aside: Aside) {
+        if let Some(asides) = &self.asides {
+            let _ = asides.try_send(aside);
+        }
+    }
 }
 
 impl Handler for Events {
@@ -74,6 +91,14 @@ impl Handler for Events {
 
     fn peer_down(&self, peer: &Peer, down: &Down) {
         let _ = self.sender.try_send(Event::Down(peer.clone(), down.clone()));
+    }
+
+    fn rejected(&self, addr: SocketAddr, closing: &Closing) {
+        self.aside(Aside::Rejected(addr, closing.clone()));
+    }
+
+    fn dropped(&self, from: &Peer, space: &[u8], reason: DropReason) {
+        self.aside(Aside::Dropped(from.clone(), space.to_vec(), reason));
     }
 
     fn not_sent(&self, id: MessageId, cause: NotSentCause, message: Returned) {
@@ -103,7 +128,8 @@ impl Party {
         behave: impl FnOnce(&mut Events),
     ) -> Self {
         let (sender, events) = unbounded();
-        let mut handler = Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false };
+        let mut handler =
+            Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false, asides: None };
         behave(&mut handler);
         let node = build(Node::builder().handler(handler)).build().unwrap();
         Self::listening(node, "127.0.0.1:0", events).await
@@ -112,7 +138,8 @@ impl Party {
     /// A node in the place of another one that is gone.
     pub(crate) async fn at(url: &str, id: &str) -> Self {
         let (sender, events) = unbounded();
-        let handler = Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false };
+        let handler =
+            Events { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false, asides: None };
         let node = Node::builder().handler(handler).peer_id(id).build().unwrap();
         Self::listening(node, url.trim_start_matches("ws://").split_once('/').unwrap().0, events).await
     }
