@@ -11,8 +11,10 @@ use async_io::{Async, Timer};
 use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::future;
+use kitfox_core::PeerId;
 use kitfox_core::connection::{CloseReason, Plain, Role, Rx};
 use kitfox_core::node::Ending;
+use kitfox_core::wire::PeerUrl;
 
 use crate::addr;
 use crate::connection;
@@ -30,6 +32,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 /// An address that is listened on.
 pub(crate) struct Listening {
     pub(crate) addr: SocketAddr,
+    /// The URL that peers are told for it.
+    advertise: Option<String>,
     stop: Arc<Stop>,
 }
 
@@ -59,20 +63,26 @@ fn set(flag: &AtomicBool, event: &Event) {
 
 impl Shared {
     /// Our URL at an address that is listened on.
-    fn url_at(&self, addr: SocketAddr) -> String {
-        match &self.setup.advertise {
+    pub(crate) fn url_at(&self, listening: &Listening) -> String {
+        match self.setup.advertise.as_ref().or(listening.advertise.as_ref()) {
             Some(url) => url.clone(),
-            None => addr::plain_url(addr, &self.setup.peer_id),
+            None => addr::plain_url(listening.addr, &self.setup.peer_id),
         }
     }
 
     /// Our URL, as a peer on a connection with this local address is told.
     pub(crate) fn own_url(&self, local: SocketAddr) -> String {
-        match &self.setup.advertise {
+        if let Some(url) = &self.setup.advertise {
+            return url.clone();
+        }
+        let listening = self.listening();
+        let addrs: Vec<_> = listening.iter().map(|listening| listening.addr).collect();
+        let place = addr::own_place(&addrs, local);
+        match place.and_then(|place| listening[place].advertise.as_ref()) {
             Some(url) => url.clone(),
             None => {
-                let addrs: Vec<_> = self.listening().iter().map(|listening| listening.addr).collect();
-                addr::plain_url(addr::own_addr(&addrs, local), &self.setup.peer_id)
+                let addr = addr::own_addr(place.map(|place| &addrs[place]), local);
+                addr::plain_url(addr, &self.setup.peer_id)
             }
         }
     }
@@ -103,6 +113,23 @@ impl Node {
     /// # Errors
     /// See [`ListenError`].
     pub async fn listen(&self, addr: &str) -> Result<String, ListenError> {
+        self.listen_at(addr, None).await
+    }
+
+    /// Listens on an address as [`listen`](Self::listen) does. Peers on connections that belong to it are told `url`,
+    /// which must end in our peer id, unless the node as a whole [advertises](crate::Builder::advertise) one.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn listen_as(&self, addr: &str, url: &str) -> Result<String, ListenError> {
+        let parsed = PeerUrl::parse(url, &self.shared.config.url).map_err(ListenError::AdvertisedUrl)?;
+        if parsed.peer_id().and_then(PeerId::new) != Some(self.shared.setup.id) {
+            return Err(ListenError::AdvertisedId);
+        }
+        self.listen_at(addr, Some(url.to_owned())).await
+    }
+
+    async fn listen_at(&self, addr: &str, advertise: Option<String>) -> Result<String, ListenError> {
         let shared = &self.shared;
         let addrs = addr::resolve_text(addr.to_owned()).await.map_err(ListenError::Address)?;
         let mut bound = Err(ListenError::Address(io::ErrorKind::NotFound.into()));
@@ -123,9 +150,10 @@ impl Node {
             }
             shared.task()
         };
-        shared.listening().push(Listening { addr, stop: stop.clone() });
+        let listening = Listening { addr, advertise, stop: stop.clone() };
+        let url = shared.url_at(&listening);
+        shared.listening().push(listening);
         shared.spawn(listen(guard, listener, stop));
-        let url = shared.url_at(addr);
         shared.tell_address(&url, false);
         Ok(url)
     }
@@ -138,7 +166,7 @@ impl Node {
         let stops: Vec<_> = shared
             .listening()
             .iter()
-            .filter(|listening| shared.url_at(listening.addr) == url)
+            .filter(|listening| shared.url_at(listening) == url)
             .map(|listening| listening.stop.clone())
             .collect();
         for stop in &stops {

@@ -211,6 +211,23 @@ fn an_advertised_url_is_what_peers_know() {
 }
 
 #[test]
+fn each_address_may_have_a_url_of_its_own() {
+    test(async {
+        let (fox, bob) = (Node::builder().peer_id("fox").build().unwrap(), Party::new().await);
+        for url in ["ws://fox.example:1/cat", "ws://fox.example:1", "fox"] {
+            assert!(fox.listen_as("127.0.0.1:0", url).await.is_err(), "{url}");
+        }
+        let url = "ws://fox.example:1/fox";
+        assert_eq!(fox.listen_as("127.0.0.1:0", url).await.unwrap(), url);
+        fox.connect(&bob.url).await.unwrap();
+        assert_eq!(bob.up().await.url(), url);
+        assert_eq!(fox.own_urls(), [url]);
+        assert!(fox.unlisten(url).await);
+        assert!(fox.own_urls().is_empty());
+    });
+}
+
+#[test]
 fn a_handler_that_panics_costs_its_own_connection_only() {
     test(async {
         let (alice, bob) = pair().await;
