@@ -1,0 +1,10 @@
+//! The command `kitfox` from outside: processes over loopback, and somebody with a socket.
+#![cfg(unix)]
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // std throughout
+
+mod common;
+mod hostile;
+mod load;
+mod messages;
+mod raw;
+mod usage;
