@@ -33,6 +33,13 @@ pub(crate) fn kitfox_with(args: &[&str], input: &[u8]) -> Output {
     finish(child)
 }
 
+/// Runs the command to its end; nobody reads what it writes.
+pub(crate) fn kitfox_unread(args: &[&str]) -> ExitStatus {
+    let mut child = command(args).stderr(Stdio::null()).spawn().unwrap();
+    drop(child.stdout.take());
+    end(&mut child)
+}
+
 /// Waits for the end of a process, but not for ever.
 fn finish(mut child: Child) -> Output {
     let (out, err) = (reading(child.stdout.take().unwrap()), reading(child.stderr.take().unwrap()));

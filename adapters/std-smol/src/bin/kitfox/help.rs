@@ -41,13 +41,14 @@ Who it is:
   --id HEX                the node's id; without it, a random one
 
 Where it listens:
-  --listen ADDR           IP:PORT, [IPv6]:PORT or NAME:PORT; port 0 takes a free one. May be repeated
+  --listen ADDR           IP:PORT, [IPv6]:PORT or NAME:PORT; port 0 takes a free one
+                          May be repeated, as all options that take a NAME or a URL
   --advertise URL         what peers are told as its URL; once, or once for each --listen
 
 What it hears:
-  --space NAME            a space. May be repeated
-  --module NAME           a module, in each of the spaces. May be repeated
-  --block PEER_URL        drop what this peer sends, in all spaces. May be repeated
+  --space NAME            a space
+  --module NAME           a module, in each of the spaces
+  --block PEER_URL        drop what this peer sends, in all spaces
   --echo                  send every message back to its sender
 
 Limits:
@@ -62,7 +63,7 @@ NAME is text, or hex: and hex digits.
 
 Examples:
   kitfox listen --plain --listen 127.0.0.1:0 --space garden
-  kitfox listen --plain --listen 127.0.0.1:4711 --listen [::1]:4711 --space garden --module photos --echo
+  kitfox listen --plain --listen 127.0.0.1:4711 --listen [::1]:4711 --space garden --echo
   kitfox listen --plain --listen 127.0.0.1:0 --space hex:00ff --json
 ";
 
