@@ -9,6 +9,8 @@ Commands:
   demo      three nodes on this machine talk to each other, and check what they hear
   listen    listen, and tell what is heard
   send      send messages to a peer
+  decode    explain bytes of the wire
+  bench     measure this machine: throughput and round trips over loopback
 
 Options:
   -h, --help       this text; after a command, that of the command
@@ -18,6 +20,7 @@ Examples:
   kitfox demo
   kitfox listen --plain --listen 127.0.0.1:0 --space garden
   kitfox send ws://127.0.0.1:4711/ID --plain --space garden --data \"it rains\"
+  kitfox decode 01 00000000
 
 Exit codes: 0 done, 1 the peer refused or was lost, 2 wrong usage.
 ";
@@ -88,4 +91,36 @@ Examples:
   kitfox send ws://127.0.0.1:4711/ID --plain --space garden --data \"it rains\"
   kitfox send ws://127.0.0.1:4711/ID --plain --space garden --module photos --file cat.jpg
   date | kitfox send ws://127.0.0.1:4711/ID --plain --space garden --wait-replies 1
+";
+
+pub(crate) const DECODE: &str = "\
+Explains bytes of the wire: one frame, or all that one side said on a plain connection.
+
+Usage: kitfox decode [HEX... | --file FILE]
+
+  HEX                     hex digits, with or without spaces; without it and --file, standard input
+  --file FILE             bytes, or hex digits
+  -h, --help              this text
+
+Each line has an offset, the bytes there, and what they mean or what is wrong with them; if anything
+is, the exit code is 1. Colours on a terminal, unless NO_COLOR is set.
+
+Examples:
+  kitfox decode 01 00000000
+  kitfox decode --file stream.bin
+  xxd -p frame.bin | kitfox decode
+";
+
+pub(crate) const BENCH: &str = "\
+Measures this machine: two nodes in one process over loopback, throughput by the size of messages, and
+round trips.
+
+Usage: kitfox bench [OPTIONS]
+
+  --milliseconds N        how long each measurement takes (1000)
+  -h, --help              this text
+
+Examples:
+  kitfox bench
+  kitfox bench --milliseconds 5000
 ";

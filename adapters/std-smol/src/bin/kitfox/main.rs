@@ -3,6 +3,8 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // std throughout
 
 mod args;
+mod bench;
+mod decode;
 mod demo;
 mod failure;
 mod help;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
         }),
         "listen" => run(&mut args, help::LISTEN, listen::parse, listen::run),
         "send" => run(&mut args, help::SEND, send::parse, send::run),
+        "decode" => run(&mut args, help::DECODE, decode::parse, decode::run),
+        "bench" => run(&mut args, help::BENCH, bench::parse, bench::run),
         other => return report("", &Failure::usage(format!("there is no command \"{other}\""))),
     };
     match outcome {
