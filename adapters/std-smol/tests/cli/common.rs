@@ -55,7 +55,7 @@ fn reading(mut from: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
     })
 }
 
-fn end(child: &mut Child) -> ExitStatus {
+pub(crate) fn end(child: &mut Child) -> ExitStatus {
     let until = Instant::now() + PATIENCE;
     loop {
         if let Some(status) = child.try_wait().unwrap() {

@@ -3,8 +3,10 @@
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // std throughout
 
 mod common;
+mod decode;
 mod hostile;
 mod load;
 mod messages;
 mod raw;
+mod terminal;
 mod usage;

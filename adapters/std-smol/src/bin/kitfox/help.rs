@@ -112,8 +112,8 @@ Examples:
 ";
 
 pub(crate) const BENCH: &str = "\
-Measures this machine: two nodes in one process over loopback, throughput by the size of messages, and
-round trips.
+Measures this machine: throughput by the size of messages, and round trips, of two nodes in one
+process over loopback.
 
 Usage: kitfox bench [OPTIONS]
 
