@@ -1,7 +1,7 @@
 //! Processes of the command, and what they tell.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -95,6 +95,8 @@ pub(crate) struct Listener {
     stderr: Option<JoinHandle<Vec<u8>>>,
     /// Where it listens.
     pub(crate) urls: Vec<String>,
+    /// Its output, if nobody reads it.
+    _unread: Option<BufReader<ChildStdout>>,
 }
 
 impl Listener {
@@ -117,12 +119,29 @@ impl Listener {
             }
         });
         let stderr = Some(reading(child.stderr.take().unwrap()));
-        let mut listener = Self { child, events, stderr, urls: Vec::new() };
+        let mut listener = Self { child, events, stderr, urls: Vec::new(), _unread: None };
         for _ in args.iter().filter(|arg| **arg == "--listen") {
             let url = listener.expect("listening")["url"].as_str().unwrap().to_owned();
             listener.urls.push(url);
         }
         listener
+    }
+
+    /// Of what it tells nothing is read but where it listens.
+    pub(crate) fn unread() -> Self {
+        let args = ["listen", "--plain", "--json", "--listen", "127.0.0.1:0", "--space", "garden"];
+        let mut child = command(&args).stderr(Stdio::null()).spawn().unwrap();
+        let mut out = BufReader::with_capacity(256, child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let listening: Value = serde_json::from_str(&line).unwrap();
+        let urls = vec![listening["url"].as_str().unwrap().to_owned()];
+        Self { child, events: mpsc::channel().1, stderr: None, urls, _unread: Some(out) }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn code(&mut self) -> Option<i32> {
+        end(&mut self.child).code()
     }
 
     pub(crate) fn url(&self) -> &str {

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::common::*;
 use crate::raw::*;
@@ -92,4 +93,16 @@ fn a_peer_that_never_reads_loses_its_echo_and_nobody_else_does() {
     drop(greedy);
     listener.find(|event| event["event"] == "peer_down" && event["peer"] == up["peer"]);
     listener.is_small();
+}
+
+#[test]
+fn where_nobody_reads_the_output_a_signal_still_ends_it() {
+    let mut listener = Listener::unread();
+    let mut raw = Raw::open(listener.url(), "10ud");
+    raw.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+    // Until the output is full, and nothing is read any more.
+    while raw.stream.write_all(&notify(&[7; 60_000])).is_ok() {}
+    listener.is_small();
+    listener.signal("TERM");
+    assert_eq!(listener.code(), Some(1));
 }

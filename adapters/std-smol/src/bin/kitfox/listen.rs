@@ -92,13 +92,11 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     listen(&node, &options, &output)?;
     block_on(async {
         future::or(stop.wait(), output.closed()).await;
-        let unwritten = stop.shutdown(&node).await;
-        if unwritten > 0 {
-            eprintln!("kitfox listen: not everything was written before the end");
+        if !stop.shutdown(&node, &output).await? {
+            eprintln!("kitfox listen: a peer did not take everything that was for it");
         }
-    });
-    output.tell(&Event::stats(&node.stats()));
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Makes the node, with everything that it is to hear.

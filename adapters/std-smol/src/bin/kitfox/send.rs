@@ -109,22 +109,19 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     options.identity.warn(&options.peer);
 
     let sending = Sending { node: &node, options: &options, data };
-    let outcome = block_on(async {
+    block_on(async {
         let stopped = async {
             future::or(stop.wait(), output.closed()).await;
             Err(Failure::peer("stopped before everything was done"))
         };
         let outcome = future::or(stopped, sending.all(&lost, &replies)).await;
-        let unwritten = stop.shutdown(&node).await;
-        match outcome {
-            Ok(()) if unwritten > 0 => {
-                Err(Failure::peer("the connection ended before everything was written"))
-            }
-            outcome => outcome,
+        let ended = stop.shutdown(&node, &output).await;
+        outcome?;
+        match ended? {
+            true => Ok(()),
+            false => Err(Failure::peer("the connection ended before everything was written")),
         }
-    });
-    output.tell(&output::Event::stats(&node.stats()));
-    outcome
+    })
 }
 
 impl Source {

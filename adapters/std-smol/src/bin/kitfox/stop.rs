@@ -1,10 +1,18 @@
 //! Ctrl-C and SIGTERM.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_io::Timer;
 use async_signal::{Signal, Signals};
-use futures_lite::StreamExt;
+use futures_lite::{StreamExt, future};
 use kitfox_smol::Node;
 
 use crate::failure::Failure;
+use crate::output::{Event, Output};
+
+/// How long the last line waits for somebody to read it.
+const LAST_READ: Duration = Duration::from_secs(2);
 
 /// Tells when somebody wants the command to end.
 pub(crate) struct Stop(Signals);
@@ -25,12 +33,29 @@ impl Stop {
         self.0.next().await;
     }
 
-    /// Shuts a node down; another signal cuts that short. Returns how many connections left something unwritten.
-    pub(crate) async fn shutdown(&mut self, node: &Node) -> usize {
+    /// Shuts a node down and tells what it did in its life; another signal cuts that short. Returns
+    /// whether everything was written.
+    pub(crate) async fn shutdown(&mut self, node: &Node, output: &Arc<Output>) -> Result<bool, Failure> {
+        let ending = async {
+            let unwritten = node.shutdown().await;
+            let (stats, output) = (node.stats(), output.clone());
+            // On a thread of its own: where nobody reads the output it would wait for ever.
+            let telling = blocking::unblock(move || output.tell(&Event::stats(&stats)));
+            let late = async {
+                Timer::after(LAST_READ).await;
+                Err(Failure::peer("nobody reads what is written to standard output"))
+            };
+            let told = async {
+                telling.await;
+                Ok(())
+            };
+            future::or(told, late).await?;
+            Ok(unwritten == 0)
+        };
         let cut_short = async {
             self.wait().await;
-            usize::MAX
+            Err(Failure::peer("stopped before everything was written"))
         };
-        futures_lite::future::or(node.shutdown(), cut_short).await
+        future::or(ending, cut_short).await
     }
 }
