@@ -96,7 +96,7 @@ pub(super) fn stream(bytes: &[u8]) -> Explanation {
             told.blame(
                 1,
                 start..bytes.len(),
-                format!("the bytes end inside this frame: {missing} are missing"),
+                format!("the bytes end inside this frame: {missing} B are missing"),
             );
             break;
         }
@@ -317,7 +317,7 @@ mod tests {
             (b"\x01\0", 0, "frame header is incomplete"),
             (b"\x07", 0, "unknown frame type 7"),
             (b"\x01\xff\xff\xff\xff", 0, "is larger than"),
-            (b"\x01\0\0\0\x03\x08", 5, "2 are missing"),
+            (b"\x01\0\0\0\x03\x08", 5, "2 B are missing"),
             (&second, 28, "second preflight"),
             (&[&frame(1, b"")[..], PREFLIGHT].concat(), 5, "a preflight behind data"),
             (&frame(0, b"\0\0"), 5, "preflight ends inside its URL"),
