@@ -15,6 +15,7 @@ use kitfox_core::PeerId;
 use kitfox_core::connection::{CloseReason, Plain, Role, Rx};
 use kitfox_core::node::Ending;
 use kitfox_core::wire::PeerUrl;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addr;
 use crate::connection;
@@ -28,6 +29,10 @@ use crate::registry::Listener;
 /// After a failure the listener pauses for so long, and twice as long after each further one.
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// Connections that the system keeps until they are accepted; it may keep fewer. Where there is no place for one its
+/// dialler waits for a second before it tries again, so the 128 of std make a flood costly for everybody else.
+const BACKLOG: i32 = 1024;
 
 /// An address that is listened on.
 pub(crate) struct Listening {
@@ -134,7 +139,7 @@ impl Node {
         let addrs = addr::resolve_text(addr.to_owned()).await.map_err(ListenError::Address)?;
         let mut bound = Err(ListenError::Address(io::ErrorKind::NotFound.into()));
         for addr in addrs {
-            bound = Async::<TcpListener>::bind(addr).map_err(ListenError::Bind);
+            bound = bind(addr).map_err(ListenError::Bind);
             if bound.is_ok() {
                 break;
             }
@@ -180,6 +185,16 @@ impl Node {
         }
         !stops.is_empty()
     }
+}
+
+/// Listens as std does, with a backlog of our own.
+fn bind(addr: SocketAddr) -> io::Result<Async<TcpListener>> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Async::new(TcpListener::from(socket))
 }
 
 /// Accepts connections until it is stopped. The guard is dropped last: then the address is free again.
