@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Whatever is waited for comes by then.
@@ -202,14 +203,13 @@ impl Listener {
         self.is_small();
     }
 
-    pub(crate) fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Ends with success after a SIGTERM. What it told until then, and what it said on standard error.
     pub(crate) fn stop(self) -> (Vec<Value>, String) {
-        self.signal("TERM");
+        self.signal(Signal::TERM);
         self.ends()
     }
 

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::common::*;
 use crate::raw::*;
 
@@ -103,6 +105,6 @@ fn where_nobody_reads_the_output_a_signal_still_ends_it() {
     // Until the output is full, and nothing is read any more.
     while raw.stream.write_all(&notify(&[7; 60_000])).is_ok() {}
     listener.is_small();
-    listener.signal("TERM");
+    listener.signal(Signal::TERM);
     assert_eq!(listener.code(), Some(1));
 }

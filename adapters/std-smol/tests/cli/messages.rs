@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Write;
 
+use rustix::process::Signal;
+
 use crate::common::*;
 use crate::raw::Raw;
 
@@ -149,7 +151,7 @@ fn what_is_advertised_is_what_peers_are_told() {
 
 #[test]
 fn a_signal_ends_it_cleanly_and_everybody_is_told() {
-    for signal in ["TERM", "INT"] {
+    for signal in [Signal::TERM, Signal::INT] {
         let listener = Listener::garden(&[]);
         let mut raw = Raw::open(listener.url(), "raw");
         listener.expect("peer_up");
