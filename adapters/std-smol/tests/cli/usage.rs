@@ -127,7 +127,10 @@ fn a_peer_that_refuses_ends_it_with_1() {
     assert_eq!(named(&told, "rejected").len(), 3, "once for each attempt");
     assert!(named(&told, "peer_up").is_empty() && named(&told, "peer_down").is_empty());
 
-    let output = to(listener.url(), &"x".repeat(1000));
+    // Whoever waits for a reply hears of the refusal, however long it takes.
+    let data = "x".repeat(1000);
+    let to = ["send", listener.url(), "--plain", "--json", "--space", "garden", "--data", &data];
+    let output = kitfox(&[&to[..], &["--wait-replies", "1"]].concat());
     says(&output, 1, "protocol error");
     let told = events(&output);
     assert_eq!((named(&told, "peer_up").len(), named(&told, "peer_down").len()), (1, 1));
