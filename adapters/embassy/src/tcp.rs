@@ -101,13 +101,7 @@ where
     }
 
     /// Dials the peer of a connection. Whether that succeeds or not, the core knows afterwards.
-    async fn dial(
-        &self,
-        place: usize,
-        connection: ConnectionId,
-        net: Net<'_>,
-        socket: &mut TcpSocket<'_>,
-    ) {
+    async fn dial(&self, place: usize, connection: ConnectionId, net: Net<'_>, socket: &mut TcpSocket<'_>) {
         debug!("connection {}: dialling", connection.index());
         let connecting = async {
             let endpoint = self.resolve(connection, net.stack).await?;
@@ -231,13 +225,7 @@ where
     }
 
     /// Writes what is left, closes the socket and gives the place free; all within a limit of time.
-    async fn close(
-        &self,
-        place: usize,
-        connection: ConnectionId,
-        net: Net<'_>,
-        socket: &mut TcpSocket<'_>,
-    ) {
+    async fn close(&self, place: usize, connection: ConnectionId, net: Net<'_>, socket: &mut TcpSocket<'_>) {
         let reason = self.places.borrow()[place].closed;
         let limit = duration(net.close_timeout);
         let is_lost = matches!(

@@ -192,8 +192,7 @@ impl Party {
         let mut handler = told.clone();
         let polls = sim.spawn("node", async move { runner.run(&mut handler).await });
         let url = format!("ws://10.0.0.{host}:{PORT}/{}", options.peer_id);
-        let party =
-            Self { node, machine, url, told, polls, seen: Cell::new(0), heard: Cell::new(0) };
+        let party = Self { node, machine, url, told, polls, seen: Cell::new(0), heard: Cell::new(0) };
         assert_eq!(party.event().await, Event::Listening(party.url.clone()));
         party
     }
