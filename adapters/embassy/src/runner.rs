@@ -63,7 +63,13 @@ where
         socket.set_nagle_enabled(false);
         socket
     });
-    let net = Net { stack, port: options.port, close_timeout: options.close_timeout };
+    let net = Net {
+        stack,
+        port: options.port,
+        close_timeout: options.close_timeout,
+        accept_timeout: options.config.connection.preflight_timeout,
+        tx_timeout: options.config.connection.tx_timeout,
+    };
     Ok((Node { shared }, Runner { shared, own_id, advertise: options.advertise, net, sockets }))
 }
 

@@ -29,6 +29,11 @@ pub(crate) struct Net<'d> {
     pub(crate) stack: Stack<'d>,
     pub(crate) port: u16,
     pub(crate) close_timeout: Duration,
+    /// How long a stranger may take to establish a connection.
+    pub(crate) accept_timeout: Duration,
+    /// How long the peer's end may take to acknowledge bytes: what the core has written into a socket is out of its
+    /// sight.
+    pub(crate) tx_timeout: Duration,
 }
 
 impl<S, C, H, const PLACES: usize> Driver<'_, S, C, H, PLACES>
@@ -40,6 +45,7 @@ where
     /// Serves one socket for ever.
     pub(crate) async fn serve(&self, place: usize, net: Net<'_>, socket: &mut TcpSocket<'_>) {
         loop {
+            socket.set_timeout(Some(duration(net.accept_timeout)));
             let connection = match self.wait_for_peer(place, net.port, socket).await {
                 Some(dial) => {
                     self.dial(place, dial, net, socket).await;
@@ -48,10 +54,12 @@ where
                 None => self.accept(place, net.port, socket),
             };
             if let Some(connection) = connection {
+                socket.set_timeout(Some(duration(net.tx_timeout)));
                 self.carry(place, connection, socket).await;
                 self.close(place, connection, net, socket).await;
             } else {
                 socket.abort();
+                let _ = with_timeout(duration(net.close_timeout), socket.flush()).await;
             }
         }
     }
@@ -246,17 +254,16 @@ where
         self.places.borrow_mut()[place] = Place::new();
         // Others may wait for the place in the table.
         self.shared.borrow_mut().waiting.wake_all();
+        let mut is_over = false;
         if !is_lost {
-            let farewell = async {
-                socket.close();
-                // What still comes is not for anybody; the end of it is what is waited for.
-                while socket.read_with(|bytes| (bytes.len(), ())).await.is_ok() {}
-                let _ = socket.flush().await;
-            };
-            let _ = with_timeout(limit, farewell).await;
+            socket.close();
+            // Once the peer's end has everything, what it still says and when it closes do not matter.
+            is_over = with_timeout(limit, socket.flush()).await.is_ok();
         }
         socket.abort();
-        // A reset that cannot be sent now need not be: the next segment of the peer is answered by one.
-        let _ = pin!(socket.flush()).poll(&mut Context::from_waker(&self.waker.borrow()));
+        if !is_over {
+            // The reset is to be sent before the socket is used again.
+            let _ = with_timeout(limit, socket.flush()).await;
+        }
     }
 }

@@ -79,7 +79,7 @@ fn a_cable_that_stays_out_ends_connections_and_is_nobodys_fault() {
         alice.sends(&bob, b"into the dark").await;
         let down = alice.event().await;
         let Event::Down { cause, unknown: Some(unknown), .. } = down else { panic!("{down:?}") };
-        assert!(matches!(cause, DownCause::Ended(CloseReason::Timeout(_))), "{cause:?}");
+        assert_eq!(cause, DownCause::Ended(CloseReason::Failed));
         assert_eq!(unknown.last, 1);
         pass(Duration::from_secs(30)).await;
         hub.set_link(alice.machine.port, true);

@@ -17,7 +17,11 @@ impl Raw {
         let machine = Machine::new(sim, hub, host);
         let (rx, tx) = (Box::leak(Box::new([0; 2048])), Box::leak(Box::new([0; 2048])));
         let mut socket = TcpSocket::new(machine.stack, rx, tx);
-        socket.connect((embassy_net::Ipv4Address::new(10, 0, 0, to), PORT)).await.unwrap();
+        let to = (embassy_net::Ipv4Address::new(10, 0, 0, to), PORT);
+        // Where no socket listens, one soon will: those that were closed wait for a last acknowledgement.
+        while socket.connect(to).await.is_err() {
+            pass(Duration::from_millis(10)).await;
+        }
         Self { socket }
     }
 
@@ -46,6 +50,7 @@ impl Raw {
             rest.extend(&buffer[..len]);
         }
         self.socket.close();
+        let _ = self.socket.flush().await;
         rest
     }
 }
