@@ -42,6 +42,7 @@ const STEPS_A_TURN: usize = 16;
 ///
 /// # Errors
 /// See [`BuildError`]: the caller's fault.
+#[allow(clippy::type_complexity)] // a pair; its types have names of their own
 pub fn new<'d, S, C, const SOCKETS: usize, const RX: usize, const TX: usize>(
     stack: Stack<'d>,
     resources: &'d mut Resources<S, SOCKETS, RX, TX, C>,
@@ -194,7 +195,7 @@ where
     /// Connections of a run that was dropped have no sockets any more.
     pub(crate) fn forget_connections(&self) {
         loop {
-            let first = self.shared.borrow().core.peers().connections().next().map(|(id, state)| (id, state));
+            let first = self.shared.borrow().core.peers().connections().next();
             match first {
                 Some((id, kitfox_core::node::ConnectionState::Closed)) => {
                     self.shared.borrow_mut().core.release(id);

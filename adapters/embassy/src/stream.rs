@@ -33,6 +33,7 @@ use crate::time::{duration, now};
 ///
 /// # Errors
 /// See [`BuildError`]: the caller's fault.
+#[allow(clippy::type_complexity)] // a pair; its types have names of their own
 pub fn new_stream<'d, S, C, const RX: usize, const TX: usize>(
     resources: &'d mut Resources<S, 1, RX, TX, C>,
     options: &Options<'d>,

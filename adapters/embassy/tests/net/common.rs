@@ -37,12 +37,15 @@ pub(crate) enum Event {
 /// What a handler does with a message.
 pub(crate) type OnMessage = fn(&mut Ops<'_, Board>, &Incoming<'_>) -> Result<(), Refused>;
 
+/// The name of a module, and what came for it.
+pub(crate) type ToModule = (String, Vec<u8>);
+
 /// Reports what it is told and answers as it was told to.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub(crate) events: Rc<RefCell<Vec<Event>>>,
     pub(crate) heard: Rc<RefCell<Vec<Vec<u8>>>>,
-    pub(crate) to_module: Rc<RefCell<Vec<(String, Vec<u8>)>>>,
+    pub(crate) to_module: Rc<RefCell<Vec<ToModule>>>,
     pub(crate) admits: Rc<Cell<bool>>,
     pub(crate) validates: Rc<Cell<bool>>,
     pub(crate) at_home: Rc<Cell<bool>>,
