@@ -9,12 +9,13 @@ use embassy_futures::select::{Either, select};
 use embassy_net::tcp::{State, TcpSocket};
 use embassy_net::{IpAddress, Stack};
 use embassy_time::with_timeout;
-use kitfox_core::connection::{Channel, CloseReason, Timeout};
+use kitfox_core::connection::{CloseReason, Timeout};
 use kitfox_core::node::{ConnectionId, Input};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
 
 use crate::addr;
+use crate::channel::Protection;
 use crate::drive::{Driver, Place};
 use crate::handler::Handler;
 use crate::stats::Totals;
@@ -39,7 +40,7 @@ pub(crate) struct Net<'d> {
 impl<S, C, H, const PLACES: usize> Driver<'_, S, C, H, PLACES>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
     H: Handler<S>,
 {
     /// Serves one socket for ever.
@@ -95,7 +96,7 @@ where
 
     fn accept(&self, place: usize, port: u16, socket: &TcpSocket<'_>) -> Option<ConnectionId> {
         let shared = &mut *self.shared.borrow_mut();
-        let Ok(connection) = shared.core.accept(now(), Default::default()) else {
+        let Ok(connection) = shared.core.accept(now(), C::halves()) else {
             Totals::count(&mut shared.totals.turned_away);
             warning!("a connection was turned away: there is no place for it");
             return None;
@@ -126,7 +127,7 @@ where
         self.know_address(place, net.port, socket);
         if connected {
             let shared = &mut *self.shared.borrow_mut();
-            if shared.core.connected(now(), connection, Default::default()).is_ok() {
+            if shared.core.connected(now(), connection, C::halves()).is_ok() {
                 Totals::count(&mut shared.totals.dialled);
             }
         } else {
@@ -157,7 +158,7 @@ where
         let place = &mut self.places.borrow_mut()[place];
         if let Some(local) = socket.local_endpoint() {
             place.local = Some(local.addr);
-            place.own_url = addr::url_of(C::PROVES_ID, local.addr, port, &self.own_id);
+            place.own_url = addr::url_of(C::SECURED, local.addr, port, &self.own_id);
         }
     }
 

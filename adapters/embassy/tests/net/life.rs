@@ -131,8 +131,13 @@ fn a_node_without_an_address_waits_for_one() {
             node.wait_network_up().await;
             is_up.set(true);
         });
-        pass(Duration::from_secs(1)).await;
+        alice.sends(&bob, b"too early").await;
+        pass(Duration::from_secs(5)).await;
         assert!(!up.get());
+        assert!(
+            matches!(alice.event().await, Event::NotSent(..)) && alice.nothing_more(),
+            "it is nobody's fault"
+        );
         alice.machine.stack.set_config_v4(address(1));
         eventually(|| up.get().then_some(())).await;
         alice.sends(&bob, b"here").await;
