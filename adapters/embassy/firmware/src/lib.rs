@@ -3,22 +3,20 @@
 //!
 //! Drivers are the only place in the project with `unsafe`: registers are addresses.
 #![no_std]
-#![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 pub mod board;
+pub mod channel;
 pub mod executor;
 pub mod host;
 pub mod net;
 pub mod nic;
 pub mod register;
-pub mod stack;
 mod time;
 
-/// Connections that are up at once. One more socket listens, so that a peer that comes back while its last connection
-/// is still being closed finds somebody: TCP without a backlog refuses it otherwise.
-pub const CONNECTIONS: usize = if cfg!(feature = "four") { 4 } else { 1 };
+/// Sockets, all of which listen that are not used otherwise.
+pub const SOCKETS: usize = if cfg!(feature = "one") { 1 } else { 4 };
 
-/// Bytes in each direction of a socket.
+/// Bytes in each direction of a socket: what may be under way.
 pub const SOCKET_BYTES: usize = 1024;
 
 /// The port that the firmware listens on.

@@ -6,15 +6,12 @@ use static_cell::{ConstStaticCell, StaticCell};
 
 use crate::board::{self, Ethernet};
 use crate::nic::Nic;
-use crate::{CONNECTIONS, host};
+use crate::{SOCKETS, host};
 
 /// Where the host is.
 pub const HOST: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 /// Where we are.
 pub const OWN: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
-
-/// Sockets: [`CONNECTIONS`], and one more that listens.
-pub const SOCKETS: usize = CONNECTIONS + 1;
 
 /// A number that is another one in each run, if the host gives one.
 pub fn seed() -> u64 {

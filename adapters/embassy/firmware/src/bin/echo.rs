@@ -8,8 +8,8 @@ use embassy_executor::Spawner;
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embedded_io_async::Write;
-use kitfox_firmware::net::{HOST, SOCKETS};
-use kitfox_firmware::{PORT, SOCKET_BYTES, board, executor, host, log, net};
+use kitfox_firmware::net::HOST;
+use kitfox_firmware::{PORT, SOCKET_BYTES, SOCKETS, board, executor, host, log, net};
 use static_cell::ConstStaticCell;
 
 #[cortex_m_rt::entry]
