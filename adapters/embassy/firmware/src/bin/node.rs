@@ -16,7 +16,7 @@ use kitfox_embassy::{
     Down, Handler, Inbox, Incoming, MessageId, Node, NotSentCause, Ops, Options, PeerKey, PeerLimits,
     Refused, Resources, Runner, fixed, new,
 };
-use kitfox_firmware::channel::{Channel, SCHEME};
+use kitfox_firmware::channel::Channel;
 use kitfox_firmware::host::Text;
 use kitfox_firmware::{PORT, SOCKET_BYTES, SOCKETS, board, executor, host, log, net};
 use static_cell::StaticCell;
@@ -145,7 +145,8 @@ async fn answer(node: Handle, post: &'static Post) {
     }
 }
 
-/// Does what a command says: `block ID`, `unblock ID`, `greet URL` or `name`.
+/// Does what a command says: `block ID`, `unblock ID`, `greet URL`, `blocked ID` (is a message of it dropped by now?), or
+/// `name`.
 async fn obey(node: Handle, command: &[u8]) -> &'static [u8] {
     let text = core::str::from_utf8(command).unwrap_or_default();
     log!("command {}", text);
@@ -153,9 +154,15 @@ async fn obey(node: Handle, command: &[u8]) -> &'static [u8] {
         Some(("block", id)) => node.block(id, None).await.is_ok(),
         Some(("unblock", id)) => node.unblock(id, None).await,
         Some(("greet", url)) => node.send_notify(url, SPACE, b"greetings").await.is_ok(),
-        _ if text == "name" => return board::NAME.as_bytes(),
-        _ if text == "scheme" => return SCHEME.as_bytes(),
+        Some(("blocked", id)) => has_blocked(node, id).await,
+        None if text == "name" => return board::NAME.as_bytes(),
         _ => false,
     };
-    if done { b"done" } else { b"refused" }
+    if done { b"yes" } else { b"no" }
+}
+
+async fn has_blocked(node: Handle, id: &str) -> bool {
+    let mut dropped = false;
+    node.blocked(|url, _, incoming, _| dropped |= incoming > 0 && url.rsplit('/').next() == Some(id)).await;
+    dropped
 }

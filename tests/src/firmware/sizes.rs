@@ -1,0 +1,1 @@
+//! What kitfox costs: flash, memory and stack of images.
