@@ -3,8 +3,8 @@
 use core::fmt::Write;
 
 use embassy_net::{IpAddress, Stack};
-use kitfox_core::wire::{PathRule, PeerUrl, UrlRules};
 use kitfox_core::PeerId;
+use kitfox_core::wire::{PathRule, PeerUrl, UrlRules};
 
 /// The text of one of our own URLs: scheme, an address of at most 41 bytes with brackets, port, id.
 pub(crate) type OwnUrl = heapless::String<128>;
@@ -105,11 +105,15 @@ impl OwnAddresses {
 pub(crate) async fn resolve_name(stack: Stack<'_>, name: &str) -> Option<IpAddress> {
     use embassy_net::dns::DnsQueryType;
     #[cfg(feature = "proto-ipv4")]
-    if let Some(&ip) = stack.dns_query(name, DnsQueryType::A).await.ok().as_ref().and_then(|found| found.first()) {
+    if let Some(&ip) =
+        stack.dns_query(name, DnsQueryType::A).await.ok().as_ref().and_then(|found| found.first())
+    {
         return Some(ip);
     }
     #[cfg(feature = "proto-ipv6")]
-    if let Some(&ip) = stack.dns_query(name, DnsQueryType::Aaaa).await.ok().as_ref().and_then(|found| found.first()) {
+    if let Some(&ip) =
+        stack.dns_query(name, DnsQueryType::Aaaa).await.ok().as_ref().and_then(|found| found.first())
+    {
         return Some(ip);
     }
     None

@@ -12,6 +12,7 @@ use kitfox_core::wire::PeerUrl;
 use kitfox_core::{ApiMisuse, PeerId};
 
 use crate::addr::OwnUrl;
+use crate::channel::Protection;
 use crate::handler::{Down, Handler, Incoming, Ops};
 use crate::node::Shared;
 use crate::stats::Totals;
@@ -74,7 +75,7 @@ enum Pass {
 impl<S, C, H, const PLACES: usize> Driver<'_, S, C, H, PLACES>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
     H: Handler<S>,
 {
     /// Shows the core the bytes of a connection, without any of which there may be something to ask too. Returns how

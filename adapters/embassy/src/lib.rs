@@ -9,6 +9,7 @@ extern crate alloc;
 mod fmt;
 
 mod addr;
+mod channel;
 mod drive;
 mod error;
 mod handler;
@@ -23,6 +24,7 @@ mod tcp;
 mod time;
 mod wakers;
 
+pub use channel::Protection;
 pub use error::{BlockError, BuildError, NotConnected, SendError};
 pub use handler::{Down, Handler, Incoming, NoHandler, Ops, Refused};
 pub use inbox::{Inbox, Letter};

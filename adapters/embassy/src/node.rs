@@ -13,6 +13,7 @@ use kitfox_core::storage::Storage;
 use kitfox_core::wire::{PeerUrl, UrlRules};
 use kitfox_core::{Peer, PeerId};
 
+use crate::channel::Protection;
 use crate::error::{BlockError, NotConnected, SendError};
 use crate::handler::Ops;
 use crate::stats::{Stats, Totals};
@@ -64,7 +65,7 @@ impl<S: Storage, C: Channel> defmt::Format for Node<'_, S, C> {
     }
 }
 
-impl<S: Storage, C: Channel> Node<'_, S, C> {
+impl<S: Storage, C: Protection> Node<'_, S, C> {
     /// Sends a message to a peer's space, and has the peer dialled if it is not connected. Waits while the peer's outbox
     /// is full. Dropping the future before it is ready sends nothing.
     ///
@@ -254,14 +255,14 @@ impl<S: Storage, C: Channel> Node<'_, S, C> {
     }
 }
 
-impl<S: Storage, C: Channel> Shared<S, C> {
+impl<S: Storage, C: Protection> Shared<S, C> {
     fn send<T>(
         &mut self,
         to: &str,
         mut send: impl FnMut(&mut Ops<'_, S>, PeerUrl<'_>) -> Result<T, kitfox_core::node::SendError>,
     ) -> Result<T, SendError> {
         let url = PeerUrl::parse(to, &self.url_rules).map_err(SendError::InvalidUrl)?;
-        if url.uses_tls() != C::PROVES_ID {
+        if url.uses_tls() != C::SECURED {
             return Err(SendError::WrongScheme);
         }
         let sent = send(&mut self.core.ops(now()), url).map_err(SendError::from);

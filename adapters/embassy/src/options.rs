@@ -6,6 +6,7 @@ use kitfox_core::node::{NodeConfig, PeerLimits};
 
 /// What a node is made from. Start with [`new`](Self::new) and change what is to be different.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // written with `..Options::new(..)`
 pub struct Options<'a> {
     /// The text of our peer id, the last segment of our URLs: 1 to 64 bytes that a URL can carry.

@@ -72,3 +72,12 @@ impl<S: Storage, C: Channel, const SOCKETS: usize, const RX: usize, const TX: us
         write!(f, "Resources({SOCKETS} sockets of {RX} and {TX} bytes)")
     }
 }
+
+#[cfg(feature = "defmt")]
+impl<S: Storage, C: Channel, const SOCKETS: usize, const RX: usize, const TX: usize> defmt::Format
+    for Resources<S, SOCKETS, RX, TX, C>
+{
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Resources({=usize} sockets of {=usize} and {=usize} bytes)", SOCKETS, RX, TX);
+    }
+}

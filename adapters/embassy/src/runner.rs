@@ -19,6 +19,7 @@ use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
 
 use crate::addr::{self, OwnAddresses};
+use crate::channel::Protection;
 use crate::drive::{Driver, Place};
 use crate::error::BuildError;
 use crate::handler::Handler;
@@ -42,14 +43,15 @@ const STEPS_A_TURN: usize = 16;
 ///
 /// # Errors
 /// See [`BuildError`]: the caller's fault.
+#[allow(clippy::type_complexity)] // a pair; its types have names of their own
 pub fn new<'d, S, C, const SOCKETS: usize, const RX: usize, const TX: usize>(
     stack: Stack<'d>,
     resources: &'d mut Resources<S, SOCKETS, RX, TX, C>,
     options: &Options<'d>,
-) -> Result<(Node<'d, S, C>, Runner<'d, S, C, SOCKETS>), BuildError>
+) -> Result<(Node<'d, S, C>, Runner<'d, S, SOCKETS, C>), BuildError>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
 {
     if SOCKETS == 0 || options.port == 0 {
         return Err(BuildError::NothingToListenOn);
@@ -63,7 +65,13 @@ where
         socket.set_nagle_enabled(false);
         socket
     });
-    let net = Net { stack, port: options.port, close_timeout: options.close_timeout };
+    let net = Net {
+        stack,
+        port: options.port,
+        close_timeout: options.close_timeout,
+        accept_timeout: options.config.connection.preflight_timeout,
+        tx_timeout: options.config.connection.tx_timeout,
+    };
     Ok((Node { shared }, Runner { shared, own_id, advertise: options.advertise, net, sockets }))
 }
 
@@ -96,7 +104,7 @@ pub(crate) fn make<'d, S: Storage, C: Channel>(
 }
 
 /// Drives a node: sockets, deadlines, questions. See [`run`](Self::run).
-pub struct Runner<'d, S: Storage, C: Channel = Plain, const SOCKETS: usize = 1> {
+pub struct Runner<'d, S: Storage, const SOCKETS: usize, C: Channel = Plain> {
     shared: &'d RefCell<Shared<S, C>>,
     own_id: PeerId,
     advertise: Option<&'d str>,
@@ -104,23 +112,23 @@ pub struct Runner<'d, S: Storage, C: Channel = Plain, const SOCKETS: usize = 1> 
     sockets: [TcpSocket<'d>; SOCKETS],
 }
 
-impl<S: Storage, C: Channel, const SOCKETS: usize> fmt::Debug for Runner<'_, S, C, SOCKETS> {
+impl<S: Storage, C: Channel, const SOCKETS: usize> fmt::Debug for Runner<'_, S, SOCKETS, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Runner({SOCKETS} sockets on port {})", self.net.port)
     }
 }
 
 #[cfg(feature = "defmt")]
-impl<S: Storage, C: Channel, const SOCKETS: usize> defmt::Format for Runner<'_, S, C, SOCKETS> {
+impl<S: Storage, C: Channel, const SOCKETS: usize> defmt::Format for Runner<'_, S, SOCKETS, C> {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "Runner({=usize} sockets on port {=u16})", SOCKETS, self.net.port);
     }
 }
 
-impl<S, C, const SOCKETS: usize> Runner<'_, S, C, SOCKETS>
+impl<S, C, const SOCKETS: usize> Runner<'_, S, SOCKETS, C>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
 {
     /// Runs the node, for ever: listens on all sockets that are not used otherwise, dials, reads, writes, keeps
     /// deadlines and calls the handler. It belongs into a task of its own.
@@ -130,6 +138,7 @@ where
     pub async fn run(&mut self, handler: &mut impl Handler<S>) -> ! {
         let Self { shared, own_id, advertise, net, sockets } = self;
         let driver = Driver::<_, _, _, SOCKETS>::new(shared, handler, *own_id, *advertise).await;
+        driver.begin_without_network();
         driver.forget_connections();
         let mut place = 0..;
         let serving = sockets.each_mut().map(|socket| {
@@ -151,7 +160,7 @@ where
 impl<'a, S, C, H, const PLACES: usize> Driver<'a, S, C, H, PLACES>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
     H: Handler<S>,
 {
     pub(crate) async fn new(
@@ -185,10 +194,17 @@ where
         .await
     }
 
+    /// Until the stack has been looked at there is no network: nobody is called unresponsive for that.
+    fn begin_without_network(&self) {
+        let shared = &mut *self.shared.borrow_mut();
+        shared.network_up = false;
+        shared.core.set_network_up(false);
+    }
+
     /// Connections of a run that was dropped have no sockets any more.
     pub(crate) fn forget_connections(&self) {
         loop {
-            let first = self.shared.borrow().core.peers().connections().next().map(|(id, state)| (id, state));
+            let first = self.shared.borrow().core.peers().connections().next();
             match first {
                 Some((id, kitfox_core::node::ConnectionState::Closed)) => {
                     self.shared.borrow_mut().core.release(id);
@@ -275,7 +291,7 @@ where
             }
             return;
         }
-        let url_of = |ip| addr::url_of(C::PROVES_ID, ip, net.port, &self.own_id);
+        let url_of = |ip| addr::url_of(C::SECURED, ip, net.port, &self.own_id);
         for ip in before.iter().filter(|&ip| !after.contains(ip)) {
             let url = url_of(ip);
             info!("no longer listening as {}", url.as_str());

@@ -15,6 +15,7 @@ use kitfox_core::node::{ConnectionId, Input};
 use kitfox_core::storage::Storage;
 
 use crate::addr;
+use crate::channel::Protection;
 use crate::drive::{Driver, Place};
 use crate::error::BuildError;
 use crate::handler::Handler;
@@ -33,13 +34,14 @@ use crate::time::{duration, now};
 ///
 /// # Errors
 /// See [`BuildError`]: the caller's fault.
+#[allow(clippy::type_complexity)] // a pair; its types have names of their own
 pub fn new_stream<'d, S, C, const RX: usize, const TX: usize>(
     resources: &'d mut Resources<S, 1, RX, TX, C>,
     options: &Options<'d>,
-) -> Result<(Node<'d, S, C>, StreamRunner<'d, S, C, RX, TX>), BuildError>
+) -> Result<(Node<'d, S, C>, StreamRunner<'d, S, RX, TX, C>), BuildError>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
 {
     let own_id = own_id(options)?;
     let Resources { shared, buffers: [buffers] } = resources;
@@ -55,7 +57,7 @@ where
 }
 
 /// Drives a node over streams. See [`run`](Self::run).
-pub struct StreamRunner<'d, S: Storage, C: Channel = Plain, const RX: usize = 1024, const TX: usize = 1024> {
+pub struct StreamRunner<'d, S: Storage, const RX: usize = 1024, const TX: usize = 1024, C: Channel = Plain> {
     shared: &'d RefCell<Shared<S, C>>,
     own_id: PeerId,
     advertise: Option<&'d str>,
@@ -63,7 +65,7 @@ pub struct StreamRunner<'d, S: Storage, C: Channel = Plain, const RX: usize = 10
     buffers: &'d mut SocketBuffers<RX, TX>,
 }
 
-impl<S: Storage, C: Channel, const RX: usize, const TX: usize> fmt::Debug for StreamRunner<'_, S, C, RX, TX> {
+impl<S: Storage, C: Channel, const RX: usize, const TX: usize> fmt::Debug for StreamRunner<'_, S, RX, TX, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StreamRunner")
     }
@@ -71,17 +73,17 @@ impl<S: Storage, C: Channel, const RX: usize, const TX: usize> fmt::Debug for St
 
 #[cfg(feature = "defmt")]
 impl<S: Storage, C: Channel, const RX: usize, const TX: usize> defmt::Format
-    for StreamRunner<'_, S, C, RX, TX>
+    for StreamRunner<'_, S, RX, TX, C>
 {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "StreamRunner");
     }
 }
 
-impl<S, C, const RX: usize, const TX: usize> StreamRunner<'_, S, C, RX, TX>
+impl<S, C, const RX: usize, const TX: usize> StreamRunner<'_, S, RX, TX, C>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
 {
     /// Carries one connection over a stream, and returns why it ended. The two ends must have different roles: a
     /// [`Role::Dialler`] begins when there is something to send, a [`Role::Acceptor`] waits to be spoken to, and what it
@@ -139,14 +141,14 @@ where
 impl<S, C, H> Driver<'_, S, C, H, 1>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
     H: Handler<S>,
 {
     /// Waits until there is a peer to dial: the stream leads there.
     async fn wait_for_dial(&self) -> ConnectionId {
         loop {
             let dial = poll_fn(|_| self.take_dial(0).map_or(Poll::Pending, Poll::Ready)).await;
-            let connected = self.shared.borrow_mut().core.connected(now(), dial, Default::default());
+            let connected = self.shared.borrow_mut().core.connected(now(), dial, C::halves());
             if connected.is_ok() {
                 Totals::count(&mut self.shared.borrow_mut().totals.dialled);
                 self.occupy(dial);
@@ -158,14 +160,14 @@ where
 
     fn accept_stream(&self) -> Result<ConnectionId, CloseReason> {
         let connection =
-            self.shared.borrow_mut().core.accept(now(), Default::default()).map_err(CloseReason::Capacity)?;
+            self.shared.borrow_mut().core.accept(now(), C::halves()).map_err(CloseReason::Capacity)?;
         Totals::count(&mut self.shared.borrow_mut().totals.accepted);
         self.occupy(connection);
         Ok(connection)
     }
 
     fn occupy(&self, connection: ConnectionId) {
-        let own_url = addr::unreachable_url(C::PROVES_ID, &self.own_id);
+        let own_url = addr::unreachable_url(C::SECURED, &self.own_id);
         self.places.borrow_mut()[0] = Place { connection: Some(connection), own_url, ..Place::new() };
     }
 

@@ -9,12 +9,13 @@ use embassy_futures::select::{Either, select};
 use embassy_net::tcp::{State, TcpSocket};
 use embassy_net::{IpAddress, Stack};
 use embassy_time::with_timeout;
-use kitfox_core::connection::{Channel, CloseReason, Timeout};
+use kitfox_core::connection::{CloseReason, Timeout};
 use kitfox_core::node::{ConnectionId, Input};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
 
 use crate::addr;
+use crate::channel::Protection;
 use crate::drive::{Driver, Place};
 use crate::handler::Handler;
 use crate::stats::Totals;
@@ -29,17 +30,23 @@ pub(crate) struct Net<'d> {
     pub(crate) stack: Stack<'d>,
     pub(crate) port: u16,
     pub(crate) close_timeout: Duration,
+    /// How long a stranger may take to establish a connection.
+    pub(crate) accept_timeout: Duration,
+    /// How long the peer's end may take to acknowledge bytes: what the core has written into a socket is out of its
+    /// sight.
+    pub(crate) tx_timeout: Duration,
 }
 
 impl<S, C, H, const PLACES: usize> Driver<'_, S, C, H, PLACES>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Protection,
     H: Handler<S>,
 {
     /// Serves one socket for ever.
     pub(crate) async fn serve(&self, place: usize, net: Net<'_>, socket: &mut TcpSocket<'_>) {
         loop {
+            socket.set_timeout(Some(duration(net.accept_timeout)));
             let connection = match self.wait_for_peer(place, net.port, socket).await {
                 Some(dial) => {
                     self.dial(place, dial, net, socket).await;
@@ -48,10 +55,12 @@ where
                 None => self.accept(place, net.port, socket),
             };
             if let Some(connection) = connection {
+                socket.set_timeout(Some(duration(net.tx_timeout)));
                 self.carry(place, connection, socket).await;
                 self.close(place, connection, net, socket).await;
             } else {
                 socket.abort();
+                let _ = with_timeout(duration(net.close_timeout), socket.flush()).await;
             }
         }
     }
@@ -87,7 +96,7 @@ where
 
     fn accept(&self, place: usize, port: u16, socket: &TcpSocket<'_>) -> Option<ConnectionId> {
         let shared = &mut *self.shared.borrow_mut();
-        let Ok(connection) = shared.core.accept(now(), Default::default()) else {
+        let Ok(connection) = shared.core.accept(now(), C::halves()) else {
             Totals::count(&mut shared.totals.turned_away);
             warning!("a connection was turned away: there is no place for it");
             return None;
@@ -101,13 +110,7 @@ where
     }
 
     /// Dials the peer of a connection. Whether that succeeds or not, the core knows afterwards.
-    async fn dial(
-        &self,
-        place: usize,
-        connection: ConnectionId,
-        net: Net<'_>,
-        socket: &mut TcpSocket<'_>,
-    ) {
+    async fn dial(&self, place: usize, connection: ConnectionId, net: Net<'_>, socket: &mut TcpSocket<'_>) {
         debug!("connection {}: dialling", connection.index());
         let connecting = async {
             let endpoint = self.resolve(connection, net.stack).await?;
@@ -124,7 +127,7 @@ where
         self.know_address(place, net.port, socket);
         if connected {
             let shared = &mut *self.shared.borrow_mut();
-            if shared.core.connected(now(), connection, Default::default()).is_ok() {
+            if shared.core.connected(now(), connection, C::halves()).is_ok() {
                 Totals::count(&mut shared.totals.dialled);
             }
         } else {
@@ -155,7 +158,7 @@ where
         let place = &mut self.places.borrow_mut()[place];
         if let Some(local) = socket.local_endpoint() {
             place.local = Some(local.addr);
-            place.own_url = addr::url_of(C::PROVES_ID, local.addr, port, &self.own_id);
+            place.own_url = addr::url_of(C::SECURED, local.addr, port, &self.own_id);
         }
     }
 
@@ -231,13 +234,7 @@ where
     }
 
     /// Writes what is left, closes the socket and gives the place free; all within a limit of time.
-    async fn close(
-        &self,
-        place: usize,
-        connection: ConnectionId,
-        net: Net<'_>,
-        socket: &mut TcpSocket<'_>,
-    ) {
+    async fn close(&self, place: usize, connection: ConnectionId, net: Net<'_>, socket: &mut TcpSocket<'_>) {
         let reason = self.places.borrow()[place].closed;
         let limit = duration(net.close_timeout);
         let is_lost = matches!(
@@ -258,17 +255,16 @@ where
         self.places.borrow_mut()[place] = Place::new();
         // Others may wait for the place in the table.
         self.shared.borrow_mut().waiting.wake_all();
+        let mut is_over = false;
         if !is_lost {
-            let farewell = async {
-                socket.close();
-                // What still comes is not for anybody; the end of it is what is waited for.
-                while socket.read_with(|bytes| (bytes.len(), ())).await.is_ok() {}
-                let _ = socket.flush().await;
-            };
-            let _ = with_timeout(limit, farewell).await;
+            socket.close();
+            // Once the peer's end has everything, what it still says and when it closes do not matter.
+            is_over = with_timeout(limit, socket.flush()).await.is_ok();
         }
         socket.abort();
-        // A reset that cannot be sent now need not be: the next segment of the peer is answered by one.
-        let _ = pin!(socket.flush()).poll(&mut Context::from_waker(&self.waker.borrow()));
+        if !is_over {
+            // The reset is to be sent before the socket is used again.
+            let _ = with_timeout(limit, socket.flush()).await;
+        }
     }
 }

@@ -21,6 +21,7 @@ pub trait Channel: fmt::Debug + Clone + 'static {
 
 /// Where [`Opener::open`] left the plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_enums)] // every opener and the frame cursor must know both
 pub enum Opened {
     /// In place: behind `skip` bytes, `len` bytes long, with `trailer` bytes behind it that belong to the record.
@@ -83,6 +84,7 @@ pub trait Sealer: fmt::Debug + Clone {
 
 /// No channel at all: the bytes of the socket are the frames.
 #[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Plain;
 

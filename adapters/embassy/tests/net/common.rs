@@ -37,12 +37,15 @@ pub(crate) enum Event {
 /// What a handler does with a message.
 pub(crate) type OnMessage = fn(&mut Ops<'_, Board>, &Incoming<'_>) -> Result<(), Refused>;
 
+/// The name of a module, and what came for it.
+pub(crate) type ToModule = (String, Vec<u8>);
+
 /// Reports what it is told and answers as it was told to.
 #[derive(Clone)]
 pub(crate) struct Reporter {
     pub(crate) events: Rc<RefCell<Vec<Event>>>,
     pub(crate) heard: Rc<RefCell<Vec<Vec<u8>>>>,
-    pub(crate) to_module: Rc<RefCell<Vec<(String, Vec<u8>)>>>,
+    pub(crate) to_module: Rc<RefCell<Vec<ToModule>>>,
     pub(crate) admits: Rc<Cell<bool>>,
     pub(crate) validates: Rc<Cell<bool>>,
     pub(crate) at_home: Rc<Cell<bool>>,
@@ -192,8 +195,7 @@ impl Party {
         let mut handler = told.clone();
         let polls = sim.spawn("node", async move { runner.run(&mut handler).await });
         let url = format!("ws://10.0.0.{host}:{PORT}/{}", options.peer_id);
-        let party =
-            Self { node, machine, url, told, polls, seen: Cell::new(0), heard: Cell::new(0) };
+        let party = Self { node, machine, url, told, polls, seen: Cell::new(0), heard: Cell::new(0) };
         assert_eq!(party.event().await, Event::Listening(party.url.clone()));
         party
     }

@@ -58,7 +58,7 @@ impl Hub {
             return;
         }
         state.random = state.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        if state.loses_one_of > 0 && (state.random >> 16) % state.loses_one_of == 0 {
+        if state.loses_one_of > 0 && (state.random >> 16).is_multiple_of(state.loses_one_of) {
             return;
         }
         for (number, port) in state.ports.iter_mut().enumerate() {
