@@ -17,6 +17,8 @@ pub struct Board {
     pub ram_bytes: u64,
     /// How much flash it has.
     pub flash_bytes: u64,
+    /// The longest frame that the node takes on it.
+    pub frame_bytes: usize,
 }
 
 /// The boards: a small one, whose memory is the measure, and a larger one with another processor.
@@ -27,6 +29,7 @@ pub const BOARDS: [Board; 2] = [
         ram: 0x2000_0000,
         ram_bytes: 64 << 10,
         flash_bytes: 256 << 10,
+        frame_bytes: 2 << 10,
     },
     Board {
         name: "mps2-an386",
@@ -34,6 +37,7 @@ pub const BOARDS: [Board; 2] = [
         ram: 0x2000_0000,
         ram_bytes: 4 << 20,
         flash_bytes: 4 << 20,
+        frame_bytes: 4 << 10,
     },
 ];
 

@@ -25,8 +25,9 @@ pub(crate) fn firmware_dials_and_answers_notifies_and_modules(board: &'static Bo
 pub(crate) fn a_message_over_many_segments_is_put_together(board: &'static Board) -> Test {
     Box::pin(async move {
         let bench = Bench::new(board).await;
-        // The receive buffer of the firmware's socket is a third of it.
-        let long: Vec<u8> = (0..3000u32).map(|number| (number * number >> 3) as u8).collect();
+        // Several times the receive buffer of the firmware's socket; the rest of the frame says where it belongs.
+        let len = board.frame_bytes - 64;
+        let long: Vec<u8> = (0..len).map(|number| (number * number >> 3) as u8).collect();
         for _ in 0..3 {
             bench.answers(&long).await;
         }
@@ -56,7 +57,7 @@ pub(crate) fn an_oversize_message_closes_its_connection_and_the_next_one_works(
 ) -> Test {
     Box::pin(async move {
         let bench = Bench::new(board).await;
-        bench.host.node.module(&bench.url, SPACE, ECHO, &[7; 5000]).unwrap();
+        bench.host.node.module(&bench.url, SPACE, ECHO, &vec![7; board.frame_bytes]).unwrap();
         let down = bench.host.down().await;
         assert_ne!(down.reason(), CloseReason::Superseded, "{down:?}");
         bench.ready().await;

@@ -18,15 +18,17 @@ use kitfox_embassy::{
 };
 use kitfox_firmware::channel::Channel;
 use kitfox_firmware::host::Text;
-use kitfox_firmware::{PORT, SOCKET_BYTES, SOCKETS, board, executor, host, log, net};
-use static_cell::StaticCell;
+use kitfox_firmware::{PORT, SOCKET_BYTES, board, executor, host, log, net};
+use static_cell::{ConstStaticCell, StaticCell};
 
 const SPACE: &[u8] = b"garden";
 const ECHO: &str = "echo";
 const COMMANDS: &str = "board";
 const ID: &str = "firmware";
-/// Longest frame.
-const FRAME: usize = 3072;
+/// For the host, for another peer, and one that listens meanwhile or dials.
+const SOCKETS: usize = 3;
+/// Longest frame: as much as the smaller board has room for, and several receive buffers on the other.
+const FRAME: usize = if cfg!(feature = "mps2-an386") { 4 << 10 } else { 2 << 10 };
 
 fixed!(Board {
     connections: SOCKETS,
@@ -35,7 +37,7 @@ fixed!(Board {
     modules: 2,
     frame: FRAME,
     outbox: FRAME,
-    tx: 512,
+    tx: 256,
 });
 
 type Post = Inbox<1, FRAME>;
@@ -77,17 +79,17 @@ fn main() -> ! {
 }
 
 fn start(spawner: Spawner) {
-    static RESOURCES: StaticCell<Resources<Board, SOCKETS, SOCKET_BYTES, SOCKET_BYTES, Channel>> =
-        StaticCell::new();
+    static RESOURCES: ConstStaticCell<Resources<Board, SOCKETS, SOCKET_BYTES, SOCKET_BYTES, Channel>> =
+        ConstStaticCell::new(Resources::new());
     static POST: StaticCell<Post> = StaticCell::new();
     static URL: StaticCell<Text> = StaticCell::new();
 
     let stack = net::start(spawner);
     let url = host::argument("url").map(|url| URL.init(url).as_str());
-    // One socket is kept from strangers, so that there is always one to dial with.
-    let peers = PeerLimits { max_pending: SOCKETS - 1, ..PeerLimits::DEVICE };
+    // Two sockets are kept from strangers: the host's, and one to dial with.
+    let peers = PeerLimits { max_pending: SOCKETS - 2, ..PeerLimits::DEVICE };
     let options = Options { port: PORT, advertise: url, ..Options::new(ID, net::seed()).peers(peers) };
-    let (node, runner) = new(stack, RESOURCES.init_with(Resources::new), &options).expect("sound options");
+    let (node, runner) = new(stack, RESOURCES.take(), &options).expect("sound options");
     log!("{} is {} on {}", url, ID, board::NAME);
 
     let post: &'static Post = POST.init_with(Inbox::new);
@@ -97,7 +99,7 @@ fn start(spawner: Spawner) {
 }
 
 #[embassy_executor::task]
-async fn drive(mut runner: Runner<'static, Board, Channel, SOCKETS>, post: &'static Post) -> ! {
+async fn drive(mut runner: Runner<'static, Board, SOCKETS, Channel>, post: &'static Post) -> ! {
     runner.run(&mut Desk { post }).await
 }
 
@@ -109,6 +111,7 @@ async fn stay_in_touch(node: Handle) {
         node.register_module(SPACE, module).await.expect("room for it");
     }
     let Some(host) = host::argument("peer") else { return };
+    node.wait_network_up().await;
     loop {
         if let Err(_refused) = node.send_notify(&host, SPACE, b"ready").await {
             log!("not ready: {}", _refused);

@@ -7,7 +7,7 @@
 use kitfox_embassy::{Handler, Incoming, Node, Ops, Options, Refused, Resources, Runner, fixed, new};
 use kitfox_firmware::channel::Channel;
 use kitfox_firmware::{PORT, SOCKET_BYTES, SOCKETS, executor, host, net};
-use static_cell::StaticCell;
+use static_cell::ConstStaticCell;
 
 const SPACE: &[u8] = b"garden";
 const MODULE: &str = "echo";
@@ -40,13 +40,13 @@ impl Handler<Board> for Echo {
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
-    static RESOURCES: StaticCell<Resources<Board, SOCKETS, SOCKET_BYTES, SOCKET_BYTES, Channel>> =
-        StaticCell::new();
+    static RESOURCES: ConstStaticCell<Resources<Board, SOCKETS, SOCKET_BYTES, SOCKET_BYTES, Channel>> =
+        ConstStaticCell::new(Resources::new());
 
     executor::run(|spawner| {
         let stack = net::start(spawner);
         let options = Options { port: PORT, ..Options::new("firmware", net::seed()) };
-        let resources = RESOURCES.init_with(Resources::new);
+        let resources = RESOURCES.take();
         let (node, runner) = new(stack, resources, &options).expect("sound options");
         spawner.spawn(drive(runner).expect("spawned once"));
         spawner.spawn(greet(node).expect("spawned once"));
@@ -54,12 +54,13 @@ fn main() -> ! {
 }
 
 #[embassy_executor::task]
-async fn drive(mut runner: Runner<'static, Board, Channel, SOCKETS>) -> ! {
+async fn drive(mut runner: Runner<'static, Board, SOCKETS, Channel>) -> ! {
     runner.run(&mut Echo).await
 }
 
 #[embassy_executor::task]
 async fn greet(node: Node<'static, Board, Channel>) {
+    node.wait_network_up().await;
     let registered =
         node.register_space(SPACE).await.is_ok() && node.register_module(SPACE, MODULE).await.is_ok();
     let peer = host::argument("peer");

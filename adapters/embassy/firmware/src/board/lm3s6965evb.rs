@@ -70,10 +70,10 @@ pub(crate) mod clock {
         KICK_CONTROL.write(ENABLE);
     }
 
-    /// Ticks since the start, without the turns.
+    /// Ticks since the start, without the turns: the counter counts down from nought.
     #[inline]
     pub(crate) fn counter() -> u32 {
-        COUNTER_MASK - SYST::get_current()
+        SYST::get_current().wrapping_neg() & COUNTER_MASK
     }
 
     /// An interrupt after so many ticks, and none that was asked for before.

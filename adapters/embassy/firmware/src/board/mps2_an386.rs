@@ -53,10 +53,10 @@ pub(crate) mod clock {
         kick.enable_counter();
     }
 
-    /// Ticks since the start, without the turns.
+    /// Ticks since the start, without the turns: the counter counts down from nought.
     #[inline]
     pub(crate) fn counter() -> u32 {
-        COUNTER_MASK - COUNTER_VALUE.read()
+        COUNTER_VALUE.read().wrapping_neg()
     }
 
     /// An interrupt after so many ticks, and none that was asked for before.
