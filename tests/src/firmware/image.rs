@@ -29,7 +29,7 @@ pub const BOARDS: [Board; 2] = [
         ram: 0x2000_0000,
         ram_bytes: 64 << 10,
         flash_bytes: 256 << 10,
-        frame_bytes: 2 << 10,
+        frame_bytes: 3 << 9,
     },
     Board {
         name: "mps2-an386",
@@ -77,7 +77,7 @@ impl Image {
         let output = Command::new(cargo)
             .current_dir(workspace().join("adapters/embassy/firmware"))
             .args(["build", "--release", "--locked", "--quiet", "--bin", self.program])
-            .args(["--features", &format!("{},{}", board.name, self.features)])
+            .args(["--features", board.name, "--features", self.features])
             .args(["--target", board.target, "--target-dir"])
             .arg(&target_dir)
             .output()

@@ -36,9 +36,7 @@ pub fn exit(status: i32) -> ! {
     #[cfg(not(feature = "semihosting"))]
     {
         let _ = status;
-        loop {
-            cortex_m::asm::udf();
-        }
+        cortex_m::asm::udf()
     }
 }
 

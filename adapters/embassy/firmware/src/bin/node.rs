@@ -28,7 +28,7 @@ const ID: &str = "firmware";
 /// For the host, for another peer, and one that listens meanwhile or dials.
 const SOCKETS: usize = 3;
 /// Longest frame: as much as the smaller board has room for, and several receive buffers on the other.
-const FRAME: usize = if cfg!(feature = "mps2-an386") { 4 << 10 } else { 2 << 10 };
+const FRAME: usize = if cfg!(feature = "mps2-an386") { 4 << 10 } else { 3 << 9 };
 
 fixed!(Board {
     connections: SOCKETS,

@@ -2,29 +2,30 @@
 //! and Status Registers".
 
 use crate::nic::{BUFFER_BYTES, Controller};
-use crate::register::Register;
+use crate::register::{Peripheral, Register};
 
-const BASE: usize = 0x4020_0000;
+// SAFETY: the Ethernet controller has these addresses to itself.
+const BASE: Peripheral = unsafe { Peripheral::at(0x4020_0000, 0x100) };
 
-// SAFETY: the controller's registers, in the order and with the names of the data sheet: RX_DATA_FIFO, TX_DATA_FIFO,
+// The controller's registers, in the order and with the names of the data sheet: RX_DATA_FIFO, TX_DATA_FIFO,
 // RX_STATUS_FIFO, TX_STATUS_FIFO, IRQ_CFG, INT_STS, INT_EN, BYTE_TEST, FIFO_INT, RX_CFG, TX_CFG, HW_CFG, RX_FIFO_INF,
 // TX_FIFO_INF, MAC_CSR_CMD, MAC_CSR_DATA.
-const RX_DATA: Register = unsafe { Register::at(BASE) };
-const TX_DATA: Register = unsafe { Register::at(BASE + 0x20) };
-const RX_STATUS: Register = unsafe { Register::at(BASE + 0x40) };
-const TX_STATUS: Register = unsafe { Register::at(BASE + 0x48) };
-const INTERRUPT_CONFIG: Register = unsafe { Register::at(BASE + 0x54) };
-const INTERRUPT_STATUS: Register = unsafe { Register::at(BASE + 0x58) };
-const INTERRUPT_ENABLE: Register = unsafe { Register::at(BASE + 0x5c) };
-const BYTE_TEST: Register = unsafe { Register::at(BASE + 0x64) };
-const FIFO_LEVELS: Register = unsafe { Register::at(BASE + 0x68) };
-const RX_CONFIG: Register = unsafe { Register::at(BASE + 0x6c) };
-const TX_CONFIG: Register = unsafe { Register::at(BASE + 0x70) };
-const HARDWARE_CONFIG: Register = unsafe { Register::at(BASE + 0x74) };
-const RX_FIFO: Register = unsafe { Register::at(BASE + 0x7c) };
-const TX_FIFO: Register = unsafe { Register::at(BASE + 0x80) };
-const MAC_COMMAND: Register = unsafe { Register::at(BASE + 0xa4) };
-const MAC_DATA: Register = unsafe { Register::at(BASE + 0xa8) };
+const RX_DATA: Register = BASE.register(0);
+const TX_DATA: Register = BASE.register(0x20);
+const RX_STATUS: Register = BASE.register(0x40);
+const TX_STATUS: Register = BASE.register(0x48);
+const INTERRUPT_CONFIG: Register = BASE.register(0x54);
+const INTERRUPT_STATUS: Register = BASE.register(0x58);
+const INTERRUPT_ENABLE: Register = BASE.register(0x5c);
+const BYTE_TEST: Register = BASE.register(0x64);
+const FIFO_LEVELS: Register = BASE.register(0x68);
+const RX_CONFIG: Register = BASE.register(0x6c);
+const TX_CONFIG: Register = BASE.register(0x70);
+const HARDWARE_CONFIG: Register = BASE.register(0x74);
+const RX_FIFO: Register = BASE.register(0x7c);
+const TX_FIFO: Register = BASE.register(0x80);
+const MAC_COMMAND: Register = BASE.register(0xa4);
+const MAC_DATA: Register = BASE.register(0xa8);
 
 const BYTE_TEST_VALUE: u32 = 0x8765_4321;
 const RESET: u32 = 1;

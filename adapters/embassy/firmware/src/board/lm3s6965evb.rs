@@ -13,7 +13,7 @@ pub(crate) mod clock {
     use cortex_m::peripheral::SYST;
     use cortex_m::peripheral::syst::SystClkSource;
 
-    use crate::register::Register;
+    use crate::register::{Peripheral, Register};
 
     /// Microseconds, and the ticks that they have.
     pub(crate) const MICROS: (u64, u64) = (2, 25);
@@ -24,22 +24,24 @@ pub(crate) mod clock {
     /// Timer 1 turns once a millisecond.
     const KICK_TICKS: u32 = 12_500;
 
-    const TIMER_0: usize = 0x4003_0000;
-    const TIMER_1: usize = 0x4003_1000;
+    // SAFETY: timer 0 has these 4 KiB to itself.
+    const TIMER_0: Peripheral = unsafe { Peripheral::at(0x4003_0000, 0x1000) };
+    // SAFETY: timer 1 has these 4 KiB to itself.
+    const TIMER_1: Peripheral = unsafe { Peripheral::at(0x4003_1000, 0x1000) };
 
-    // SAFETY: the registers GPTMCFG, GPTMTAMR, GPTMCTL, GPTMIMR, GPTMICR and GPTMTAILR of timer 0, and those of timer 1
+    // The registers GPTMCFG, GPTMTAMR, GPTMCTL, GPTMIMR, GPTMICR and GPTMTAILR of timer 0, and those of timer 1
     // that are named below.
-    const CONFIG: Register = unsafe { Register::at(TIMER_0) };
-    const MODE: Register = unsafe { Register::at(TIMER_0 + 0x04) };
-    const CONTROL: Register = unsafe { Register::at(TIMER_0 + 0x0c) };
-    const INTERRUPT_MASK: Register = unsafe { Register::at(TIMER_0 + 0x18) };
-    const INTERRUPT_CLEAR: Register = unsafe { Register::at(TIMER_0 + 0x24) };
-    const INTERVAL: Register = unsafe { Register::at(TIMER_0 + 0x28) };
-    const KICK_CONFIG: Register = unsafe { Register::at(TIMER_1) };
-    const KICK_MODE: Register = unsafe { Register::at(TIMER_1 + 0x04) };
-    const KICK_CONTROL: Register = unsafe { Register::at(TIMER_1 + 0x0c) };
-    const KICK_INTERRUPT_MASK: Register = unsafe { Register::at(TIMER_1 + 0x18) };
-    const KICK_INTERVAL: Register = unsafe { Register::at(TIMER_1 + 0x28) };
+    const CONFIG: Register = TIMER_0.register(0);
+    const MODE: Register = TIMER_0.register(0x04);
+    const CONTROL: Register = TIMER_0.register(0x0c);
+    const INTERRUPT_MASK: Register = TIMER_0.register(0x18);
+    const INTERRUPT_CLEAR: Register = TIMER_0.register(0x24);
+    const INTERVAL: Register = TIMER_0.register(0x28);
+    const KICK_CONFIG: Register = TIMER_1.register(0);
+    const KICK_MODE: Register = TIMER_1.register(0x04);
+    const KICK_CONTROL: Register = TIMER_1.register(0x0c);
+    const KICK_INTERRUPT_MASK: Register = TIMER_1.register(0x18);
+    const KICK_INTERVAL: Register = TIMER_1.register(0x28);
 
     const ONE_SHOT: u32 = 1;
     const PERIODIC: u32 = 2;

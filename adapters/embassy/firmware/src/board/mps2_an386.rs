@@ -10,7 +10,7 @@ pub(crate) mod clock {
     use cortex_m::peripheral::SYST;
     use cortex_m::peripheral::syst::SystClkSource;
 
-    use crate::register::Register;
+    use crate::register::{Peripheral, Register};
 
     /// Microseconds, and the ticks that they have.
     pub(crate) const MICROS: (u64, u64) = (1, 25);
@@ -21,17 +21,19 @@ pub(crate) mod clock {
     /// The system timer turns once a millisecond.
     const KICK_TICKS: u32 = 25_000;
 
-    const ALARM: usize = 0x4000_0000;
-    const COUNTER: usize = 0x4000_1000;
+    // SAFETY: APB timer 0 has these 4 KiB to itself.
+    const ALARM: Peripheral = unsafe { Peripheral::at(0x4000_0000, 0x1000) };
+    // SAFETY: APB timer 1 has these 4 KiB to itself.
+    const COUNTER: Peripheral = unsafe { Peripheral::at(0x4000_1000, 0x1000) };
 
-    // SAFETY: the registers CTRL, VALUE, RELOAD and INTSTATUS/INTCLEAR of timer 0, and the first three of timer 1.
-    const ALARM_CONTROL: Register = unsafe { Register::at(ALARM) };
-    const ALARM_VALUE: Register = unsafe { Register::at(ALARM + 0x04) };
-    const ALARM_RELOAD: Register = unsafe { Register::at(ALARM + 0x08) };
-    const ALARM_CLEAR: Register = unsafe { Register::at(ALARM + 0x0c) };
-    const COUNTER_CONTROL: Register = unsafe { Register::at(COUNTER) };
-    const COUNTER_VALUE: Register = unsafe { Register::at(COUNTER + 0x04) };
-    const COUNTER_RELOAD: Register = unsafe { Register::at(COUNTER + 0x08) };
+    // The registers CTRL, VALUE, RELOAD and INTSTATUS/INTCLEAR of timer 0, and the first three of timer 1.
+    const ALARM_CONTROL: Register = ALARM.register(0);
+    const ALARM_VALUE: Register = ALARM.register(0x04);
+    const ALARM_RELOAD: Register = ALARM.register(0x08);
+    const ALARM_CLEAR: Register = ALARM.register(0x0c);
+    const COUNTER_CONTROL: Register = COUNTER.register(0);
+    const COUNTER_VALUE: Register = COUNTER.register(0x04);
+    const COUNTER_RELOAD: Register = COUNTER.register(0x08);
 
     const ENABLE: u32 = 0b0001;
     const INTERRUPT_ENABLE: u32 = 0b1000;

@@ -3,22 +3,23 @@
 //! The PHY is left alone: QEMU's link is up from the start.
 
 use crate::nic::{BUFFER_BYTES, Controller};
-use crate::register::Register;
+use crate::register::{Peripheral, Register};
 
-const BASE: usize = 0x4004_8000;
+// SAFETY: the Ethernet controller has these 4 KiB to itself.
+const BASE: Peripheral = unsafe { Peripheral::at(0x4004_8000, 0x1000) };
 
-// SAFETY: the controller's registers, in the order and with the names of the data sheet: MACRIS/MACIACK, MACIM, MACRCTL,
+// The controller's registers, in the order and with the names of the data sheet: MACRIS/MACIACK, MACIM, MACRCTL,
 // MACTCTL, MACDATA, MACIA0, MACIA1, MACTHR, MACNP, MACTR.
-const INTERRUPTS: Register = unsafe { Register::at(BASE) };
-const INTERRUPT_MASK: Register = unsafe { Register::at(BASE + 0x04) };
-const RX_CONTROL: Register = unsafe { Register::at(BASE + 0x08) };
-const TX_CONTROL: Register = unsafe { Register::at(BASE + 0x0c) };
-const DATA: Register = unsafe { Register::at(BASE + 0x10) };
-const ADDRESS_LOW: Register = unsafe { Register::at(BASE + 0x14) };
-const ADDRESS_HIGH: Register = unsafe { Register::at(BASE + 0x18) };
-const TX_THRESHOLD: Register = unsafe { Register::at(BASE + 0x1c) };
-const FRAMES_WAITING: Register = unsafe { Register::at(BASE + 0x34) };
-const TX_REQUEST: Register = unsafe { Register::at(BASE + 0x38) };
+const INTERRUPTS: Register = BASE.register(0);
+const INTERRUPT_MASK: Register = BASE.register(0x04);
+const RX_CONTROL: Register = BASE.register(0x08);
+const TX_CONTROL: Register = BASE.register(0x0c);
+const DATA: Register = BASE.register(0x10);
+const ADDRESS_LOW: Register = BASE.register(0x14);
+const ADDRESS_HIGH: Register = BASE.register(0x18);
+const TX_THRESHOLD: Register = BASE.register(0x1c);
+const FRAMES_WAITING: Register = BASE.register(0x34);
+const TX_REQUEST: Register = BASE.register(0x38);
 
 const ALL_INTERRUPTS: u32 = 0x7f;
 const RECEIVED: u32 = 0x01;
