@@ -11,17 +11,18 @@ use crate::node::Shared;
 /// All memory of a node: tables, frame buffers and outboxes, whose sizes the storage tier `S` names
 /// ([`fixed!`](crate::fixed!)), and `SOCKETS` pairs of ring buffers of `RX` and `TX` bytes.
 ///
-/// It is one value of a size that is known when the firmware is linked; nothing else is ever owned. Make it where it is
-/// to stay:
+/// It is one value of a size that is known when the firmware is linked; nothing else is ever owned. Make it as a
+/// constant: all of it is zero and costs no flash, and it does not cross the stack, as it would with
+/// `StaticCell::init_with`.
 ///
 /// ```
 /// use kitfox_embassy::{Resources, fixed};
-/// use static_cell::StaticCell;
+/// use static_cell::ConstStaticCell;
 ///
 /// fixed!(Board { connections: 4, peers: 4, frame: 1024, tx: 512, outbox: 1024 });
 ///
-/// static RESOURCES: StaticCell<Resources<Board, 4>> = StaticCell::new();
-/// let resources = RESOURCES.init_with(Resources::new);
+/// static RESOURCES: ConstStaticCell<Resources<Board, 4>> = ConstStaticCell::new(Resources::new());
+/// let resources = RESOURCES.take();
 /// ```
 ///
 /// `SOCKETS` is how many connections there can be at once, those that are being opened and closed included: embassy-net

@@ -13,7 +13,7 @@ use embassy_sync::waitqueue::WakerRegistration;
 use embassy_time::Timer;
 use kitfox_core::PeerId;
 use kitfox_core::connection::{Channel, Plain};
-use kitfox_core::node::{Input, Node as Core};
+use kitfox_core::node::{ConnectionState, Input, Node as Core};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
@@ -201,14 +201,18 @@ where
         shared.core.set_network_up(false);
     }
 
-    /// Connections of a run that was dropped have no sockets any more.
+    /// Connections of a run that was dropped have no sockets any more. Those that are still to be dialled will be.
     pub(crate) fn forget_connections(&self) {
+        self.tell(Input::Wake);
+        self.dials.set(true);
         loop {
-            let first = self.shared.borrow().core.peers().connections().next();
-            match first {
-                Some((id, kitfox_core::node::ConnectionState::Closed)) => {
-                    self.shared.borrow_mut().core.release(id);
-                }
+            let found = {
+                let core = &self.shared.borrow().core;
+                let mut connections = core.peers().connections();
+                connections.find(|&(id, state)| state == ConnectionState::Closed || core.rx(id).is_some())
+            };
+            match found {
+                Some((id, ConnectionState::Closed)) => self.shared.borrow_mut().core.release(id),
                 Some((id, _)) => self.tell(Input::Failed(id)),
                 None => return,
             }

@@ -189,8 +189,12 @@ where
                 let taken = self.feed(connection, &mut buffer[..filled]);
                 buffer.copy_within(taken..filled, 0);
                 filled -= taken;
-                if taken == 0 && self.places.borrow()[0].closed.is_some() {
-                    return;
+                if taken == 0 {
+                    if self.places.borrow()[0].closed.is_some() {
+                        return;
+                    }
+                    // Nothing is taken before something else has happened.
+                    next_wake().await;
                 }
             }
         }
@@ -229,4 +233,14 @@ where
             writer.write_all(&buffer[..len]).await?;
         }
     }
+}
+
+/// Ends with the next wake-up of the task, whatever it is for.
+async fn next_wake() {
+    let mut polled = false;
+    poll_fn(|_| match core::mem::replace(&mut polled, true) {
+        true => Poll::Ready(()),
+        false => Poll::Pending,
+    })
+    .await;
 }

@@ -146,6 +146,23 @@ fn a_node_without_an_address_waits_for_one() {
 }
 
 #[test]
+fn what_is_sent_before_the_runner_runs_goes_out_when_it_does() {
+    test(async |sim| {
+        use kitfox_embassy::{NoHandler, Resources, new};
+        let hub = Hub::default();
+        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let machine = Machine::new(&sim, &hub, 1);
+        machine.stack.wait_config_up().await;
+        let resources = Box::leak(Box::new(Resources::<Board, SOCKETS>::new()));
+        let (node, mut runner) = new(machine.stack, resources, &Options::new("alice", 1)).unwrap();
+        node.register_space(SPACE).await.unwrap();
+        node.send_notify(&bob.url, SPACE, b"early").await.unwrap();
+        sim.spawn("alice", async move { runner.run(&mut NoHandler).await });
+        assert_eq!(within(100, bob.hears()).await, b"early");
+    });
+}
+
+#[test]
 fn a_runner_that_was_dropped_begins_anew() {
     test(async |sim| {
         use embassy_futures::select::select;
