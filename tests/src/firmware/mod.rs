@@ -1,4 +1,5 @@
 //! Firmware: built for its boards, and run in QEMU beside a kitfox-smol node.
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // std throughout
 
 mod host;
 mod image;

@@ -203,15 +203,15 @@ pub fn report(figures: &[Figure], committed: &[Figure]) -> String {
         "{}, bytes. ram: static. stack: painted high water after gates, messages, refusals and goodbyes.\n{:<34}{:>8}  {:>9}\n",
         BOARD.name, "figure", "now", "committed"
     );
+    let text_of = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
     for (name, bytes) in figures {
         let known = committed.iter().find(|(known, _)| known == name);
-        let known = known.map_or("-".to_owned(), |(_, bytes)| bytes.to_string());
+        let known = text_of(known.map(|&(_, bytes)| bytes));
         _ = writeln!(text, "{name:<34}{bytes:>8}  {known:>9}");
     }
     _ = writeln!(text, "\n{:<34}{:>8}  {:>9}  {:>9}", "", "now", "budget", "moonshot");
     for (name, bytes) in differences(figures) {
         let budget = BUDGETS.iter().find(|(known, ..)| *known == name);
-        let text_of = |bytes: Option<u64>| bytes.map_or("-".to_owned(), |bytes| bytes.to_string());
         let (goal, moonshot) = (budget.map(|budget| budget.1), budget.and_then(|budget| budget.2));
         let verdict = if goal.is_some_and(|goal| bytes > goal) { "  over" } else { "" };
         _ = writeln!(text, "{name:<34}{bytes:>8}  {:>9}  {:>9}{verdict}", text_of(goal), text_of(moonshot));

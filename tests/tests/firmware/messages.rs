@@ -27,7 +27,7 @@ pub(crate) fn a_message_over_many_segments_is_put_together(board: &'static Board
         let bench = Bench::new(board).await;
         // Several times the receive buffer of the firmware's socket; the rest of the frame says where it belongs.
         let len = board.frame_bytes - 64;
-        let long: Vec<u8> = (0..len).map(|number| (number * number >> 3) as u8).collect();
+        let long: Vec<u8> = (0..len).map(|number| ((number * number) >> 3) as u8).collect();
         for _ in 0..3 {
             bench.answers(&long).await;
         }

@@ -26,7 +26,7 @@ pub(crate) fn embassy_net_alone_sends_back_what_it_receives(board: &'static Boar
         let mut ready = [0; 5];
         listener.accept().unwrap().0.read_exact(&mut ready).unwrap();
         assert_eq!(&ready, b"ready");
-        let sent: Vec<u8> = (0..100_000u32).map(|number| (number ^ number >> 8) as u8).collect();
+        let sent: Vec<u8> = (0..100_000u32).map(|number| (number ^ (number >> 8)) as u8).collect();
         for _ in 0..3 {
             let mut stream = connect(&machine);
             let (mut writer, data) = (stream.try_clone().unwrap(), sent.clone());
