@@ -97,6 +97,11 @@ impl Machine {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How the firmware has ended, if it has: 101 after a panic, 102 after a fault.
+    pub fn status(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(|status| status.to_string())
+    }
+
     /// The bytes of the machine's memory from `from` to `to`.
     ///
     /// # Panics

@@ -79,7 +79,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("the log of the firmware:\n{}", log(&self.machine));
+            println!("the firmware has ended: {:?}; its log:\n{}", self.machine.status(), log(&self.machine));
         }
     }
 }
