@@ -14,6 +14,7 @@
 mod nodes;
 mod paths;
 mod report;
+mod secure;
 mod world;
 
 use std::path::{Path, PathBuf};
@@ -80,6 +81,7 @@ fn run(options: &Options) -> Result<ExitCode, String> {
     let mut bench = Bench { filter: options.filter.clone(), done: Vec::new() };
     paths::all(&mut bench);
     nodes::all(&mut bench);
+    secure::all(&mut bench);
     if bench.done.is_empty() {
         return Err(format!("no path has \"{}\" in its name", options.filter));
     }

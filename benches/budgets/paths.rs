@@ -18,17 +18,17 @@ use crate::world::{
 
 /// A size of payload: its name, its bytes, and how many such messages one read of a socket brings.
 #[derive(Clone, Copy)]
-struct Size {
-    name: &'static str,
-    bytes: usize,
-    batch: usize,
+pub(crate) struct Size {
+    pub(crate) name: &'static str,
+    pub(crate) bytes: usize,
+    pub(crate) batch: usize,
 }
 
-const TINY: Size = Size { name: "16", bytes: 16, batch: 16 };
-const SMALL: Size = Size { name: "128", bytes: 128, batch: 16 };
-const KIB: Size = Size { name: "1k", bytes: 1 << 10, batch: 16 };
+pub(crate) const TINY: Size = Size { name: "16", bytes: 16, batch: 16 };
+pub(crate) const SMALL: Size = Size { name: "128", bytes: 128, batch: 16 };
+pub(crate) const KIB: Size = Size { name: "1k", bytes: 1 << 10, batch: 16 };
 /// The batch is what a read of 64 KiB holds of them.
-const LARGE: Size = Size { name: "16k", bytes: 16 << 10, batch: 3 };
+pub(crate) const LARGE: Size = Size { name: "16k", bytes: 16 << 10, batch: 3 };
 const HUGE: Size = Size { name: "1m", bytes: 1 << 20, batch: 1 };
 const SIZES: [Size; 5] = [TINY, SMALL, KIB, LARGE, HUGE];
 
@@ -49,7 +49,7 @@ pub(crate) fn all(bench: &mut Bench) {
     parts(bench);
 }
 
-fn payload(size: Size) -> Vec<u8> {
+pub(crate) fn payload(size: Size) -> Vec<u8> {
     (0..size.bytes).map(|place| place as u8).collect()
 }
 
@@ -66,7 +66,7 @@ fn notify_batch(size: Size) -> Vec<u8> {
 
 /// What handlers get to see.
 #[inline]
-fn deliver(action: Action<'_>) -> u64 {
+pub(crate) fn deliver(action: Action<'_>) -> u64 {
     match action {
         Action::Module { to, data, .. } => {
             black_box((to.index(), data));

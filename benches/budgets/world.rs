@@ -1,6 +1,6 @@
 //! Two nodes with an open connection, and what they say to each other.
 
-use kitfox_core::connection::{Action, Answer, Connection, Input, Question, Wants};
+use kitfox_core::connection::{Action, Answer, Channel, Connection, Input, Question, Wants};
 use kitfox_core::router::{BlockList, Directory};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::{FrameHeader, FrameType, Message, PeerUrl, UrlRules};
@@ -96,8 +96,9 @@ pub(crate) fn connected<S: Storage>(directory: &Spaces<S>) -> (Connection<S>, Co
     (alice, bob)
 }
 
-fn answer_questions<S: Storage>(
-    connection: &mut Connection<S>,
+/// All there is to do about these bytes, with a yes to every question.
+pub(crate) fn answer_questions<S: Storage, C: Channel>(
+    connection: &mut Connection<S, C>,
     directory: &Spaces<S>,
     own_url: &str,
     bytes: &mut [u8],
@@ -111,6 +112,9 @@ fn answer_questions<S: Storage>(
                 Action::Ask { id, question: Question::GatherPreflight { .. } } => {
                     answer = Some((id, Answer::Preflight { own_url: parse(own_url), data: b"preflight" }));
                 }
+                Action::Ask { id, question: Question::Randomness } => {
+                    answer = Some((id, Answer::Randomness(&[7; 32])));
+                }
                 Action::Ask { id, .. } => answer = Some((id, Answer::Accept)),
                 _ => {}
             }
@@ -119,6 +123,7 @@ fn answer_questions<S: Storage>(
         start += taken;
         match (wants, answer) {
             (Wants::Answer, Some((id, answer))) => connection.answer(NOW, id, answer).expect("asked for"),
+            (Wants::Work, _) => connection.work(NOW),
             _ => return,
         }
     }

@@ -20,10 +20,23 @@ const MODULE: &str = "measured";
 /// Steps of work in a handler where readers are to run side by side: so many that the reader is what takes the time.
 const WORK: u32 = 3000;
 
+/// What the connections of a node are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Secured,
+}
+
+fn node(kind: Kind) -> Node {
+    let builder = Node::builder();
+    let builder = if kind == Kind::Plain { builder.plain() } else { builder };
+    builder.build().expect("a node")
+}
+
 /// A node whose module counts messages and tells when the last one has come. Each costs its handler so many steps of
 /// work.
-fn counting(messages: usize, work: u32) -> (Node, String, mpsc::Receiver<Instant>) {
-    let node = Node::builder().plain().build().expect("a node");
+fn counting(kind: Kind, messages: usize, work: u32) -> (Node, String, mpsc::Receiver<Instant>) {
+    let node = node(kind);
     let url = smol::block_on(node.listen("127.0.0.1:0")).expect("loopback");
     let (told, hears) = mpsc::channel();
     let left = Arc::new(AtomicUsize::new(messages));
@@ -42,17 +55,17 @@ fn counting(messages: usize, work: u32) -> (Node, String, mpsc::Receiver<Instant
     (node, url, hears)
 }
 
-fn sender() -> Node {
-    let node = Node::builder().plain().build().expect("a node");
+fn sender(kind: Kind) -> Node {
+    let node = node(kind);
     smol::block_on(node.listen("127.0.0.1:0")).expect("loopback");
     node.register_space(SPACE, |_: &Peer, _: &[u8]| Ok(())).expect("new");
     node
 }
 
 /// The time in which so many messages go through: from the first one sent to the last one handled.
-pub(crate) fn send(bytes: usize, messages: usize) -> Duration {
-    let (bob, url, hears) = counting(messages, 0);
-    let alice = sender();
+pub(crate) fn send(kind: Kind, bytes: usize, messages: usize) -> Duration {
+    let (bob, url, hears) = counting(kind, messages, 0);
+    let alice = sender(kind);
     let data = vec![7; bytes];
     let time = smol::block_on(async {
         alice.connect(&url).await.expect("listening");
@@ -77,8 +90,8 @@ pub(crate) fn send(bytes: usize, messages: usize) -> Duration {
 }
 
 /// The times in which messages of 16 B come back, sent back from inside the delivery.
-pub(crate) fn round_trips(count: usize) -> Vec<Duration> {
-    let (alice, bob) = (sender(), Node::builder().plain().build().expect("a node"));
+pub(crate) fn round_trips(kind: Kind, count: usize) -> Vec<Duration> {
+    let (alice, bob) = (sender(kind), node(kind));
     let url = smol::block_on(bob.listen("127.0.0.1:0")).expect("loopback");
     let weak = bob.downgrade();
     bob.register_space(SPACE, move |from: &Peer, data: &[u8]| {
@@ -113,7 +126,7 @@ pub(crate) fn round_trips(count: usize) -> Vec<Duration> {
 /// The time in which one node takes so many messages from each of several connections, which are written by plain
 /// threads as fast as the sockets take them.
 pub(crate) fn receive(connections: usize, messages: usize) -> Duration {
-    let (bob, url, hears) = counting(connections * messages, WORK);
+    let (bob, url, hears) = counting(Kind::Plain, connections * messages, WORK);
     let sockets: Vec<_> = (0..connections).map(|number| open(&url, number)).collect();
     let frame = frame(&Message::module(SPACE, MODULE, &[7; 128]));
     let start = Instant::now();

@@ -25,7 +25,14 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 /// The names of all functions in test files.
 fn functions() -> BTreeSet<String> {
     let mut files = Vec::new();
-    for folder in ["core/tests", "core/src", "tests/tests", "tests/src"] {
+    for folder in [
+        "core/tests",
+        "core/src",
+        "tests/tests",
+        "tests/src",
+        "adapters/std-smol/tests",
+        "adapters/std-smol/src",
+    ] {
         sources(&root().join(folder), &mut files);
     }
     let texts: Vec<_> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
@@ -46,7 +53,7 @@ fn named(document: &str, counts: impl Fn(&str) -> bool) -> Vec<String> {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let functions = functions();
-    for name in ["docs/protocol.md", "docs/connections.md"] {
+    for name in ["docs/protocol.md", "docs/connections.md", "docs/command.md"] {
         let tests = named(&document(name), |line| line.starts_with("> `"));
         assert!(!tests.is_empty(), "{name} names tests");
         for test in tests {
@@ -76,6 +83,7 @@ fn every_file_that_a_document_links_to_exists() {
         "docs/states.md",
         "docs/connections.md",
         "docs/memory.md",
+        "docs/command.md",
         "docs/differences.md",
     ] {
         let text = document(name);

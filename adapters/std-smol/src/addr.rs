@@ -55,16 +55,20 @@ pub(crate) fn unmapped(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// Which of the addresses that the node listens on a peer should be told, on a connection with this local address.
-pub(crate) fn own_addr(listening: &[SocketAddr], local: SocketAddr) -> SocketAddr {
+/// Which of the addresses that the node listens on a peer should be told of, on a connection with this local address.
+pub(crate) fn own_place(listening: &[SocketAddr], local: SocketAddr) -> Option<usize> {
     let local = unmapped(local);
     let reachable = |bound: &&SocketAddr| bound.ip() == local.ip() || bound.ip().is_unspecified();
-    let found = listening
-        .iter()
-        .find(|bound| reachable(bound) && bound.port() == local.port())
-        .or_else(|| listening.iter().find(reachable))
-        .or_else(|| listening.iter().find(|bound| bound.is_ipv4() == local.is_ipv4()));
-    match found {
+    let place = |fits: &dyn Fn(&&SocketAddr) -> bool| listening.iter().position(|bound| fits(&bound));
+    place(&|bound| reachable(bound) && bound.port() == local.port())
+        .or_else(|| place(&reachable))
+        .or_else(|| place(&|bound| bound.is_ipv4() == local.is_ipv4()))
+}
+
+/// The address that a peer should be told for it.
+pub(crate) fn own_addr(bound: Option<&SocketAddr>, local: SocketAddr) -> SocketAddr {
+    let local = unmapped(local);
+    match bound {
         Some(bound) if bound.ip().is_unspecified() => SocketAddr::new(local.ip(), bound.port()),
         Some(bound) => *bound,
         // Port 0 stands for "cannot be dialled".
@@ -96,6 +100,9 @@ mod tests {
     #[test]
     fn the_bound_address_of_the_connection_s_own_network_is_advertised() {
         let parse = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let own_addr = |listening: &[SocketAddr], local| {
+            own_addr(own_place(listening, local).map(|place| &listening[place]), local)
+        };
         let listening = [parse("10.0.0.1:5"), parse("127.0.0.1:6"), parse("[::]:7")];
         assert_eq!(own_addr(&listening, parse("127.0.0.1:40000")), parse("127.0.0.1:6"));
         assert_eq!(own_addr(&listening, parse("10.0.0.1:40000")), parse("10.0.0.1:5"));

@@ -396,9 +396,11 @@ impl Book {
         let session =
             Session { peer: peer.clone(), claimed: !proven, opened_at: SystemTime::now(), told, before };
         link.begin(session, &mailbox, after);
+        // Asked before the mailbox is locked: the writer locks its side first.
+        let peer_max_frame_bytes = link.peer_max_frame_bytes();
         {
             let mut inner = mailbox.lock();
-            inner.outbox.begin(link.peer_max_frame_bytes());
+            inner.outbox.begin(peer_max_frame_bytes);
             inner.writer = Some(id);
             inner.failure = None;
             inner.ups = (inner.ups.0 + 1, Some(peer.clone()));

@@ -208,8 +208,11 @@ impl Reader {
                 }
                 (Action::Dropped { reason, space, .. }, from) => {
                     add(&link.traffic.dropped_messages, 1);
-                    if let (DropReason::Blocked, Some(from)) = (reason, from) {
-                        shared.counts().incoming(from.url(), space);
+                    if let Some(from) = from {
+                        if reason == DropReason::Blocked {
+                            shared.counts().incoming(from.url(), space);
+                        }
+                        shared.handler.dropped(from, space, reason);
                     }
                 }
                 (Action::Opened { .. }, _) => {
@@ -423,7 +426,10 @@ impl Reader {
         if self.peer.is_none() {
             self.up().await;
         }
-        let Some(session) = self.link.session.get() else { return };
+        let Some(session) = self.link.session.get() else {
+            self.over = true;
+            return self.shared.tell(News::Rejected(self.link.remote, closing));
+        };
         for news in self.last_news(closing.message) {
             self.shared.tell(news);
         }
@@ -451,11 +457,18 @@ impl Drop for Reader {
         self.link.cut();
         self.link.finish(CloseReason::Failed);
         self.shared.receive_bytes.fetch_sub(self.memory, Ordering::Relaxed);
-        if let (Some(session), false) = (self.link.session.get(), self.over) {
-            let up = self.peer.is_none().then(|| News::Up(session.peer.clone()));
-            let news = up.into_iter().chain(self.last_news(Bytes::new()));
+        if !self.over {
+            let mut news = Vec::new();
+            match self.link.session.get() {
+                Some(session) => {
+                    news.extend(self.peer.is_none().then(|| News::Up(session.peer.clone())));
+                    news.extend(self.last_news(Bytes::new()));
+                    news.push(News::Over(*session.peer.id(), session.told.clone()));
+                }
+                None => news.push(News::Rejected(self.link.remote, closing)),
+            }
             let mut start = false;
-            for news in news.chain([News::Over(*session.peer.id(), session.told.clone())]) {
+            for news in news {
                 start |= self.shared.enqueue(news);
             }
             if start {

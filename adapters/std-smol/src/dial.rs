@@ -74,7 +74,11 @@ pub(crate) async fn dial(guard: TaskGuard, order: Dial) {
     });
     let Some((rx, sealer)) = halves else { return fail(io::ErrorKind::InvalidInput.into()) };
     let number = shared.book().next_number();
-    let link = match Link::new(*id, number, Role::Dialler, stream, sealer, shared) {
+    let link = stream
+        .get_ref()
+        .peer_addr()
+        .and_then(|remote| Link::new(*id, number, Role::Dialler, stream, sealer, remote, shared));
+    let link = match link {
         Ok(link) => Arc::new(link),
         Err(error) => return fail(error),
     };

@@ -87,6 +87,10 @@ pub struct NotConnected;
 pub enum ListenError {
     /// The text is not `host:port`, or the name was not resolved.
     Address(io::Error),
+    /// The URL to advertise for the address is not one.
+    AdvertisedUrl(UrlError),
+    /// The URL to advertise for the address does not end in our peer id.
+    AdvertisedId,
     /// The system did not let us have the address.
     Bind(io::Error),
     /// The node is shut down.
@@ -153,6 +157,8 @@ impl fmt::Display for ListenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(error) => write!(f, "not an address to listen on: {error}"),
+            Self::AdvertisedUrl(error) => write!(f, "advertised URL: {error}"),
+            Self::AdvertisedId => f.write_str("the advertised URL does not end in the peer id"),
             Self::Bind(error) => write!(f, "the address cannot be listened on: {error}"),
             Self::ShutDown => f.write_str("the node is shut down"),
         }

@@ -1,6 +1,7 @@
 //! What applications are told that no reader tells them: in order, without any lock, on a task of its own.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -11,7 +12,8 @@ use kitfox_core::PeerId;
 use kitfox_core::node::{MessageId, NotSentCause};
 use kitfox_core::wire::Message;
 
-use crate::handler::{Down, Peer, Returned};
+use crate::addr;
+use crate::handler::{Closing, Down, Peer, Returned};
 use crate::node::{Shared, TaskGuard};
 use crate::registry::Listener;
 
@@ -43,6 +45,8 @@ impl Told {
 pub(crate) enum News {
     Up(Peer),
     Down(Peer, Down),
+    /// A connection is closed that never was up.
+    Rejected(SocketAddr, Closing),
     /// The encoding of the message, which stays charged to the send budget until it is told.
     NotSent(MessageId, NotSentCause, Arc<str>, Bytes),
     Unresponsive(Arc<str>, SystemTime),
@@ -72,6 +76,10 @@ impl Shared {
                         Listener::Handler => self.handler.peer_down(&peer, &down),
                     }
                 }
+            }
+            News::Rejected(addr, closing) => {
+                drop(snapshot);
+                self.handler.rejected(addr::unmapped(addr), &closing);
             }
             News::NotSent(id, cause, url, encoded) => {
                 drop(snapshot);

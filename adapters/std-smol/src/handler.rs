@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::ready;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use kitfox_core::PeerId;
 use kitfox_core::connection::CloseReason;
 use kitfox_core::node::{DownCause, MessageId, NotSentCause, Numbers, PeerKey};
+use kitfox_core::router::DropReason;
 
 use crate::builder::BoxFuture;
 use crate::stats::Direction;
@@ -202,6 +204,17 @@ pub trait Handler: Send + Sync + 'static {
     /// A peer is down. Called after its last message, and before the same peer is up again.
     fn peer_down(&self, peer: &Peer, down: &Down) {
         let (_, _) = (peer, down);
+    }
+
+    /// A connection that either end opened is closed, or was turned away, before it was up. `addr` is the other end of
+    /// its socket. Nobody is told that a peer was down.
+    fn rejected(&self, addr: SocketAddr, closing: &Closing) {
+        let (_, _) = (addr, closing);
+    }
+
+    /// A frame of a peer that is up went to nobody; the connection stays. `space` is empty if the frame names none.
+    fn dropped(&self, from: &Peer, space: &[u8], reason: DropReason) {
+        let (_, _, _) = (from, space, reason);
     }
 
     /// A message that was accepted was given up, and is handed back: it certainly never arrives. Each one is told once.

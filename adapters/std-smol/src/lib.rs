@@ -96,6 +96,6 @@ pub use kitfox_core::connection::{CloseReason, NotDialable, Refusal, Timeout};
 pub use kitfox_core::node::{
     DownCause, MessageId, NotSentCause, Numbers, PeerKey, PeerLimits, PendingPolicy,
 };
-pub use kitfox_core::router::{RegisterError, SendRefused};
+pub use kitfox_core::router::{DropReason, RegisterError, SendRefused};
 pub use kitfox_core::secure::{KeyError, Network, SecretKey};
 pub use kitfox_core::{CapacityError, Config, PeerId, RouterLimits};

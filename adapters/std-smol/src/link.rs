@@ -46,6 +46,7 @@ pub(crate) struct Link {
     pub(crate) role: Role,
     pub(crate) stream: Async<TcpStream>,
     pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
     clock: Clock,
     relax_interval: Duration,
     side: Mutex<Side>,
@@ -114,6 +115,7 @@ impl Link {
         role: Role,
         stream: Async<TcpStream>,
         sealer: <Wire as Channel>::Sealer,
+        remote: SocketAddr,
         shared: &Shared,
     ) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
@@ -134,6 +136,7 @@ impl Link {
             number,
             role,
             local: stream.get_ref().local_addr()?,
+            remote,
             stream,
             clock: shared.clock,
             relax_interval: shared.config.relax_interval,

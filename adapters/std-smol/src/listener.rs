@@ -2,19 +2,26 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_io::{Async, Timer};
+use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::future;
+use kitfox_core::PeerId;
 use kitfox_core::connection::{CloseReason, Role, Rx};
 use kitfox_core::node::Ending;
+use kitfox_core::wire::PeerUrl;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::addr;
 use crate::connection;
 use crate::error::ListenError;
+use crate::events::News;
+use crate::handler::Closing;
 use crate::link::Link;
 use crate::node::{Node, Shared, TaskGuard};
 use crate::registry::Listener;
@@ -23,9 +30,15 @@ use crate::registry::Listener;
 const BACKOFF_MIN: Duration = Duration::from_millis(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
+/// Connections that the system keeps until they are accepted; it may keep fewer. Where there is no place for one its
+/// dialler waits for a second before it tries again, so the 128 of std make a flood costly for everybody else.
+const BACKLOG: i32 = 1024;
+
 /// An address that is listened on.
 pub(crate) struct Listening {
     pub(crate) addr: SocketAddr,
+    /// The URL that peers are told for it.
+    advertise: Option<String>,
     stop: Arc<Stop>,
 }
 
@@ -55,20 +68,26 @@ fn set(flag: &AtomicBool, event: &Event) {
 
 impl Shared {
     /// Our URL at an address that is listened on.
-    fn url_at(&self, addr: SocketAddr) -> String {
-        match &self.setup.advertise {
+    pub(crate) fn url_at(&self, listening: &Listening) -> String {
+        match self.setup.advertise.as_ref().or(listening.advertise.as_ref()) {
             Some(url) => url.clone(),
-            None => addr::url(self.setup.security.scheme(), addr, &self.setup.peer_id),
+            None => addr::url(self.setup.security.scheme(), listening.addr, &self.setup.peer_id),
         }
     }
 
     /// Our URL, as a peer on a connection with this local address is told.
     pub(crate) fn own_url(&self, local: SocketAddr) -> String {
-        match &self.setup.advertise {
+        if let Some(url) = &self.setup.advertise {
+            return url.clone();
+        }
+        let listening = self.listening();
+        let addrs: Vec<_> = listening.iter().map(|listening| listening.addr).collect();
+        let place = addr::own_place(&addrs, local);
+        match place.and_then(|place| listening[place].advertise.as_ref()) {
             Some(url) => url.clone(),
             None => {
-                let addrs: Vec<_> = self.listening().iter().map(|listening| listening.addr).collect();
-                addr::url(self.setup.security.scheme(), addr::own_addr(&addrs, local), &self.setup.peer_id)
+                let addr = addr::own_addr(place.map(|place| &addrs[place]), local);
+                addr::url(self.setup.security.scheme(), addr, &self.setup.peer_id)
             }
         }
     }
@@ -99,11 +118,28 @@ impl Node {
     /// # Errors
     /// See [`ListenError`].
     pub async fn listen(&self, addr: &str) -> Result<String, ListenError> {
+        self.listen_at(addr, None).await
+    }
+
+    /// Listens on an address as [`listen`](Self::listen) does. Peers on connections that belong to it are told `url`,
+    /// which must end in our peer id, unless the node as a whole [advertises](crate::Builder::advertise) one.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub async fn listen_as(&self, addr: &str, url: &str) -> Result<String, ListenError> {
+        let parsed = PeerUrl::parse(url, &self.shared.config.url).map_err(ListenError::AdvertisedUrl)?;
+        if parsed.peer_id().and_then(PeerId::new) != Some(self.shared.setup.id) {
+            return Err(ListenError::AdvertisedId);
+        }
+        self.listen_at(addr, Some(url.to_owned())).await
+    }
+
+    async fn listen_at(&self, addr: &str, advertise: Option<String>) -> Result<String, ListenError> {
         let shared = &self.shared;
         let addrs = addr::resolve_text(addr.to_owned()).await.map_err(ListenError::Address)?;
         let mut bound = Err(ListenError::Address(io::ErrorKind::NotFound.into()));
         for addr in addrs {
-            bound = Async::<TcpListener>::bind(addr).map_err(ListenError::Bind);
+            bound = bind(addr).map_err(ListenError::Bind);
             if bound.is_ok() {
                 break;
             }
@@ -119,9 +155,10 @@ impl Node {
             }
             shared.task()
         };
-        shared.listening().push(Listening { addr, stop: stop.clone() });
+        let listening = Listening { addr, advertise, stop: stop.clone() };
+        let url = shared.url_at(&listening);
+        shared.listening().push(listening);
         shared.spawn(listen(guard, listener, stop));
-        let url = shared.url_at(addr);
         shared.tell_address(&url, false);
         Ok(url)
     }
@@ -134,7 +171,7 @@ impl Node {
         let stops: Vec<_> = shared
             .listening()
             .iter()
-            .filter(|listening| shared.url_at(listening.addr) == url)
+            .filter(|listening| shared.url_at(listening) == url)
             .map(|listening| listening.stop.clone())
             .collect();
         for stop in &stops {
@@ -150,6 +187,16 @@ impl Node {
     }
 }
 
+/// Listens as std does, with a backlog of our own.
+fn bind(addr: SocketAddr) -> io::Result<Async<TcpListener>> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    #[cfg(not(windows))]
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Async::new(TcpListener::from(socket))
+}
+
 /// Accepts connections until it is stopped. The guard is dropped last: then the address is free again.
 async fn listen(guard: TaskGuard, listener: Async<TcpListener>, stop: Arc<Stop>) {
     let shared = &guard.shared;
@@ -157,9 +204,15 @@ async fn listen(guard: TaskGuard, listener: Async<TcpListener>, stop: Arc<Stop>)
         let mut backoff = BACKOFF_MIN;
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, remote)) => {
                     backoff = BACKOFF_MIN;
-                    accept(shared, stream);
+                    if let Err(reason) = accept(shared, stream, remote) {
+                        let closing = Closing { reason, message: Bytes::new() };
+                        // Here and now: who is slow to hear of it slows those down who come. A handler that panics
+                        // must not end the listener.
+                        let tell = || shared.tell(News::Rejected(remote, closing));
+                        let _ = catch_unwind(AssertUnwindSafe(tell));
+                    }
                     future::yield_now().await;
                 }
                 // No file descriptors, no memory, a peer that was gone before it was accepted: the next call may well
@@ -179,34 +232,37 @@ async fn listen(guard: TaskGuard, listener: Async<TcpListener>, stop: Arc<Stop>)
 }
 
 /// Takes a socket in and starts its tasks. Who is turned away sees the end of the stream.
-fn accept(shared: &Arc<Shared>, stream: Async<std::net::TcpStream>) {
-    let link = shared.with_book(|book, now, _| {
+fn accept(
+    shared: &Arc<Shared>,
+    stream: Async<std::net::TcpStream>,
+    remote: SocketAddr,
+) -> Result<(), CloseReason> {
+    let (link, opener) = shared.with_book(|book, now, _| {
         if book.shut_down {
-            return None;
+            return Err(CloseReason::Local);
         }
-        let Ok(id) = book.table.accept() else {
+        let id = book.table.accept().map_err(|error| {
             book.totals.turned_away += 1;
-            return None;
-        };
+            CloseReason::Capacity(error)
+        })?;
         let number = book.next_number();
         let (opener, sealer) = shared.setup.security.accept();
-        match Link::new(id, number, Role::Acceptor, stream, sealer, shared) {
+        match Link::new(id, number, Role::Acceptor, stream, sealer, remote, shared) {
             Ok(link) => {
                 let link = Arc::new(link);
                 book.totals.accepted += 1;
                 book.link_up(&link);
-                Some((link, opener))
+                Ok((link, opener))
             }
             Err(_) => {
-                let ending = Ending { reason: CloseReason::Failed, superseded: false, waiting: false };
-                book.table.ended(now, id, ending);
+                let reason = CloseReason::Failed;
+                book.table.ended(now, id, Ending { reason, superseded: false, waiting: false });
                 book.table.release(id);
-                None
+                Err(reason)
             }
         }
-    });
-    if let Some((link, opener)) = link {
-        let rx = Rx::accept(shared.clock.now(), &shared.config, opener);
-        connection::start(shared, link, rx.settling());
-    }
+    })?;
+    let rx = Rx::accept(shared.clock.now(), &shared.config, opener);
+    connection::start(shared, link, rx.settling());
+    Ok(())
 }

@@ -17,7 +17,6 @@ use kitfox_core::storage::Heap;
 use kitfox_core::wire::{Message, PeerUrl};
 use kitfox_core::{Config, PeerId};
 
-use crate::addr;
 use crate::book::Book;
 use crate::builder::{Builder, Limits, Spawner};
 use crate::error::{BlockError, ConnectError, NotConnected, SendError, Unsent};
@@ -515,12 +514,7 @@ impl Node {
         let setup = &self.shared.setup;
         match &setup.advertise {
             Some(url) => vec![url.clone()],
-            None => self
-                .shared
-                .listening()
-                .iter()
-                .map(|listening| addr::url(setup.security.scheme(), listening.addr, &setup.peer_id))
-                .collect(),
+            None => self.shared.listening().iter().map(|listening| self.shared.url_at(listening)).collect(),
         }
     }
 

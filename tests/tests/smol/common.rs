@@ -2,7 +2,7 @@
 
 use std::future::{Future, pending};
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, SystemTime};
 
 use async_channel::{Receiver, Sender, unbounded};
@@ -12,8 +12,8 @@ use futures_lite::future;
 use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, UrlRules};
 use kitfox_smol::{
-    BoxFuture, Builder, CloseReason, Down, Handler, Limits, MessageId, Node, NotSentCause, Peer, PeerId,
-    PeerLimits, Refused, Returned, SecretKey,
+    BoxFuture, Builder, CloseReason, Closing, Down, DropReason, Handler, Limits, MessageId, Node,
+    NotSentCause, Peer, PeerId, PeerLimits, Refused, Returned, SecretKey,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -40,6 +40,13 @@ pub(crate) enum Event {
     Unresponsive(String),
 }
 
+/// What became of connections that were never up, and of frames that went to nobody.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Aside {
+    Rejected(SocketAddr, Closing),
+    Dropped(Peer, Vec<u8>, DropReason),
+}
+
 /// Reports events and answers questions as it was told to.
 pub(crate) struct Events {
     pub(crate) sender: Sender<Event>,
@@ -50,11 +57,20 @@ pub(crate) struct Events {
     pub(crate) silent: bool,
     /// Whose handshake is not admitted.
     pub(crate) unwanted: Option<PeerId>,
+    /// Who wants to know of asides.
+    pub(crate) asides: Option<Sender<Aside>>,
 }
 
 impl Events {
     fn new(sender: Sender<Event>) -> Self {
-        Self { sender, admit: Ok(()), valid: Ok(()), at_home: true, silent: false, unwanted: None }
+        let (admit, valid, at_home) = (Ok(()), Ok(()), true);
+        Self { sender, admit, valid, at_home, silent: false, unwanted: None, asides: None }
+    }
+
+    fn aside(&self, aside: Aside) {
+        if let Some(asides) = &self.asides {
+            let _ = asides.try_send(aside);
+        }
     }
 }
 
@@ -86,6 +102,14 @@ impl Handler for Events {
 
     fn peer_down(&self, peer: &Peer, down: &Down) {
         let _ = self.sender.try_send(Event::Down(peer.clone(), down.clone()));
+    }
+
+    fn rejected(&self, addr: SocketAddr, closing: &Closing) {
+        self.aside(Aside::Rejected(addr, closing.clone()));
+    }
+
+    fn dropped(&self, from: &Peer, space: &[u8], reason: DropReason) {
+        self.aside(Aside::Dropped(from.clone(), space.to_vec(), reason));
     }
 
     fn not_sent(&self, id: MessageId, cause: NotSentCause, message: Returned) {

@@ -7,8 +7,8 @@ use futures_lite::future;
 use kitfox_core::wire::Message;
 use kitfox_core::{Config, ProtocolError};
 use kitfox_smol::{
-    CloseReason, ConnectError, ListenError, Node, NotDialable, Peer, PeerLimits, Refused, SendError,
-    SpaceHandler,
+    CapacityError, CloseReason, ConnectError, DropReason, Limits, ListenError, Node, NotDialable, Peer,
+    PeerLimits, Refused, SendError, SpaceHandler,
 };
 
 use crate::common::*;
@@ -211,6 +211,23 @@ fn an_advertised_url_is_what_peers_know() {
 }
 
 #[test]
+fn each_address_may_have_a_url_of_its_own() {
+    test(async {
+        let (fox, bob) = (Node::builder().peer_id("fox").build().unwrap(), Party::new().await);
+        for url in ["ws://fox.example:1/cat", "ws://fox.example:1", "fox"] {
+            assert!(fox.listen_as("127.0.0.1:0", url).await.is_err(), "{url}");
+        }
+        let url = "ws://fox.example:1/fox";
+        assert_eq!(fox.listen_as("127.0.0.1:0", url).await.unwrap(), url);
+        fox.connect(&bob.url).await.unwrap();
+        assert_eq!(bob.up().await.url(), url);
+        assert_eq!(fox.own_urls(), [url]);
+        assert!(fox.unlisten(url).await);
+        assert!(fox.own_urls().is_empty());
+    });
+}
+
+#[test]
 fn a_handler_that_panics_costs_its_own_connection_only() {
     test(async {
         let (alice, bob) = pair().await;
@@ -224,5 +241,58 @@ fn a_handler_that_panics_costs_its_own_connection_only() {
         assert_eq!(bob.hears().await, b"still here");
         assert_eq!(bob.node.peers().len(), 1);
         assert!(within(bob.node.unregister_module(SPACE, "bad")).await);
+    });
+}
+
+#[test]
+fn who_never_was_up_is_told_with_its_address_and_reason() {
+    test(async {
+        let (tell, asides) = async_channel::unbounded();
+        let listening = |limits, asides| {
+            Party::with(move |builder| builder.limits(limits), move |events| events.asides = Some(asides))
+        };
+        let bob = listening(Limits::default(), tell.clone()).await;
+        let mut raw = Raw::connect(&bob.url);
+        raw.send(&[7]);
+        raw.rest();
+        let Aside::Rejected(addr, closing) = within(asides.recv()).await.unwrap() else { panic!() };
+        assert_eq!(addr, raw.stream.local_addr().unwrap());
+        assert!(matches!(closing.reason, CloseReason::Protocol(ProtocolError::Frame(_))), "{closing}");
+
+        let carol = listening(peers(PeerLimits { max_connections: 1, ..PeerLimits::HOST }), tell).await;
+        let open = Raw::opened(&carol.url, "open");
+        carol.up().await;
+        let mut turned_away = Raw::connect(&carol.url);
+        turned_away.rest();
+        let Aside::Rejected(addr, closing) = within(asides.recv()).await.unwrap() else { panic!() };
+        assert_eq!(addr, turned_away.stream.local_addr().unwrap());
+        assert_eq!(closing.reason, CloseReason::Capacity(CapacityError::Connections));
+        // Who was up is down, and nothing else.
+        drop(open);
+        carol.down().await;
+        assert!(asides.is_empty());
+    });
+}
+
+#[test]
+fn what_goes_to_nobody_is_told_with_its_space_and_reason() {
+    test(async {
+        let (tell, asides) = async_channel::unbounded();
+        let bob = Party::with(|builder| builder, |events| events.asides = Some(tell)).await;
+        let mut raw = Raw::opened(&bob.url, "raw");
+        let peer = bob.up().await;
+        bob.node.block("raw", Some(SPACE)).unwrap();
+        raw.send(&data(&Message::notify(b"nowhere", b"")));
+        raw.send(&data(&Message::notify(SPACE, b"")));
+        bob.mute(b"other");
+        raw.send(&data(&Message::module(b"other", "none", b"")));
+        for (space, reason) in [
+            (&b"nowhere"[..], DropReason::UnknownSpace),
+            (SPACE, DropReason::Blocked),
+            (b"other", DropReason::UnknownModule),
+        ] {
+            let aside = within(asides.recv()).await.unwrap();
+            assert_eq!(aside, Aside::Dropped(peer.clone(), space.to_vec(), reason));
+        }
     });
 }

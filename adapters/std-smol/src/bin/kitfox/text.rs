@@ -21,6 +21,12 @@ impl Style {
         Self { colours: colours() }
     }
 
+    /// No colours.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { colours: false }
+    }
+
     fn paint(self, code: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -31,6 +37,10 @@ impl Style {
 
     pub(crate) fn dim(self, text: &str) -> String {
         self.paint("2", text)
+    }
+
+    pub(crate) fn red(self, text: &str) -> String {
+        self.paint("31", text)
     }
 
     pub(crate) fn green(self, text: &str) -> String {
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["bcd".to_owned(), "1,000".to_owned()]];
-        let text = table(Style { colours: false }, 1, &["name", "n"], &rows);
+        let text = table(Style::plain(), 1, &["name", "n"], &rows);
         assert_eq!(text, "  name      n\n  a         1\n  bcd   1,000");
     }
 }
