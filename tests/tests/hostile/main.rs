@@ -17,7 +17,10 @@ mod attacker;
 #[allow(dead_code)] // each of the test programs that share it uses a part
 #[path = "../smol/common.rs"]
 mod common;
+mod flood;
 mod gate;
+mod handshakes;
 mod messages;
 mod noise;
 mod peers;
+mod records;

@@ -1,0 +1,116 @@
+//! Hostile records on a secured channel that is open: each closes it, and nothing of them is delivered.
+
+use kitfox_core::ProtocolError;
+use kitfox_core::wire::Message;
+use kitfox_smol::CloseReason;
+
+use crate::attacker::*;
+use crate::common::*;
+
+const SECURED: Carrier = Carrier::Secured;
+
+/// What Mallory does with three records that would be delivered in their order.
+type Mischief = fn(&mut Vec<Vec<u8>>);
+
+/// Bob hears `heard` of "0", "1" and "2", and closes.
+async fn closes(what: &str, bob: &Party, mischief: Mischief, heard: u8) {
+    let mut mallory = Attacker::opened(SECURED, &bob.url, MALLORY);
+    bob.up().await;
+    let mut records: Vec<_> =
+        (0..3).map(|number| mallory.sealed(&data(&Message::notify(SPACE, &[number])))).collect();
+    mischief(&mut records);
+    mallory.send_raw(&records.concat());
+    // Nothing else may be what ends it.
+    assert_eq!(bob.down().await.reason(), CloseReason::Protocol(ProtocolError::BadRecord), "{what}");
+    bob.unresponsive().await;
+    mallory.told(b"protocol error");
+    for number in 0..heard {
+        assert_eq!(bob.hears().await, [number], "{what}");
+    }
+    assert!(bob.heard.is_empty(), "{what}");
+}
+
+#[test]
+fn records_out_of_order_twice_left_out_or_of_no_length_close() {
+    test(async {
+        let bob = SECURED.bob(|builder| builder).await;
+        let alice = SECURED.alice(&bob).await;
+        bob.up().await;
+        let cases: [(&str, Mischief, u8); 7] = [
+            ("the last two changed places", |records| records.swap(1, 2), 1),
+            ("the first two changed places", |records| records.swap(0, 1), 0),
+            ("one came twice", |records| records.insert(1, records[0].clone()), 1),
+            ("one was left out", |records| drop(records.remove(1)), 1),
+            ("longer than Bob takes", |records| records[1][..2].copy_from_slice(&16_401u16.to_be_bytes()), 1),
+            ("the longest there is", |records| records[1][..2].copy_from_slice(&[0xff; 2]), 1),
+            ("shorter than its tag", |records| records[1][..2].copy_from_slice(&[0, 15]), 1),
+        ];
+        for (what, mischief, heard) in cases {
+            closes(what, &bob, mischief, heard).await;
+        }
+        exchange(&alice, &bob, b"still here").await;
+    });
+}
+
+#[test]
+fn a_record_with_a_bit_flipped_at_any_byte_closes() {
+    test(async {
+        let bob = SECURED.bob(|builder| builder).await;
+        let message = data(&Message::notify(SPACE, b"precious"));
+        // A flip in the length that makes the record longer has Bob wait for what is behind it.
+        let behind = vec![0; 40_000];
+        for place in 0..message.len() + 18 {
+            let mut mallory = Attacker::opened(SECURED, &bob.url, MALLORY);
+            bob.up().await;
+            let mut record = mallory.sealed(&message);
+            record[place] ^= 1 << (place % 8);
+            mallory.send_raw(&[record, behind.clone()].concat());
+            assert_eq!(bob.down().await.reason(), CloseReason::Protocol(ProtocolError::BadRecord), "{place}");
+            bob.unresponsive().await;
+        }
+        assert!(bob.heard.is_empty());
+    });
+}
+
+#[test]
+fn a_record_that_is_cut_anywhere_is_not_delivered() {
+    test(async {
+        let bob = SECURED.bob(|builder| builder).await;
+        let message = data(&Message::notify(SPACE, b"precious"));
+        for len in 0..message.len() + 18 {
+            let mut mallory = Attacker::opened(SECURED, &bob.url, MALLORY);
+            bob.up().await;
+            let record = mallory.sealed(&message);
+            mallory.send_raw(&record[..len]);
+            mallory.stop();
+            let reason = bob.down().await.reason();
+            assert!(matches!(reason, CloseReason::Protocol(_)), "{len}: {reason:?}");
+            bob.unresponsive().await;
+        }
+        assert!(bob.heard.is_empty());
+    });
+}
+
+#[test]
+fn what_a_node_said_does_not_open_when_it_comes_back() {
+    test(async {
+        let bob = SECURED.bob(|builder| builder).await;
+        // Bob's records of this connection, and of another one.
+        for seed in [MALLORY, MALLORY + 1] {
+            let mut mallory = Attacker::opened(SECURED, &bob.url, MALLORY);
+            bob.up().await;
+            let mut other = Attacker::opened(SECURED, &bob.url, MALLORY + 1);
+            bob.up().await;
+            let from = if seed == MALLORY { &mut mallory } else { &mut other };
+            bob.node.notify(&from.url(), SPACE, b"an echo").unwrap();
+            let echo = from.hear_raw().unwrap();
+            mallory.send_raw(&echo);
+            assert_eq!(bob.down().await.reason(), CloseReason::Protocol(ProtocolError::BadRecord));
+            bob.unresponsive().await;
+            drop(other);
+            bob.down().await;
+            bob.unresponsive().await;
+        }
+        assert!(bob.heard.is_empty());
+    });
+}
