@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
 use kitfox_smol::Builder;
+use kitfox_tests::script::wire;
 use snow::TransportState;
 
 use crate::common::{Event, Events, PATIENCE, Party, Raw, SPACE, encoded, frame, preflight, within};
@@ -96,10 +97,15 @@ impl Attacker {
 
     /// Dials Bob. The channel is there, and not a frame was sent.
     pub(crate) fn dial(carrier: Carrier, url: &str, seed: u8) -> Self {
+        Self::dial_with(carrier, url, seed, noise::LIMITS)
+    }
+
+    fn dial_with(carrier: Carrier, url: &str, seed: u8, limits: &str) -> Self {
         let mut stream = Raw::connect(url).stream;
         let noise = (carrier == Carrier::Secured).then(|| {
             let mut noise = noise::dialling(&noise::prologue(), seed, BOB);
-            stream.write_all(&noise::first(&mut noise, &noise::id_bytes(seed))).unwrap();
+            let payload = [&noise::id_bytes(seed)[..], &wire(limits)].concat();
+            stream.write_all(&noise::first_with(&mut noise, &payload)).unwrap();
             noise::take(&mut noise, &read_part(&mut stream).expect("Bob's second message"));
             noise.into_transport_mode().unwrap()
         });
@@ -108,12 +114,21 @@ impl Attacker {
 
     /// Dials Bob and goes through the gate, with this URL.
     pub(crate) fn opened_as(carrier: Carrier, url: &str, seed: u8, own_url: &str) -> Self {
-        let mut attacker = Self::dial(carrier, url, seed);
-        attacker.send(&preflight(own_url, &Message::preflight(b"hi")));
-        attacker.send(&CONFIRM);
-        let (ty, payload) = attacker.frame();
+        Self::dial(carrier, url, seed).through_the_gate(own_url)
+    }
+
+    /// Dials Bob over a secured channel with these limits, and goes through the gate.
+    pub(crate) fn opened_with(url: &str, seed: u8, limits: &str) -> Self {
+        let carrier = Carrier::Secured;
+        Self::dial_with(carrier, url, seed, limits).through_the_gate(&carrier.url(seed))
+    }
+
+    fn through_the_gate(mut self, own_url: &str) -> Self {
+        self.send(&preflight(own_url, &Message::preflight(b"hi")));
+        self.send(&CONFIRM);
+        let (ty, payload) = self.frame();
         assert_eq!(ty, FrameType::Preflight, "{}", payload.escape_ascii());
-        attacker
+        self
     }
 
     /// Dials Bob and goes through the gate.
@@ -123,13 +138,17 @@ impl Attacker {
 
     /// Is dialled. The channel is there, and not a frame was sent.
     pub(crate) async fn accept(carrier: Carrier, listener: &TcpListener, seed: u8) -> Self {
+        Self::accept_with(carrier, listener, seed, noise::LIMITS).await
+    }
+
+    async fn accept_with(carrier: Carrier, listener: &TcpListener, seed: u8, limits: &'static str) -> Self {
         let listener = listener.try_clone().unwrap();
         within(smol::unblock(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let noise = (carrier == Carrier::Secured).then(|| {
                 let mut noise = noise::accepting(seed);
                 noise::take(&mut noise, &read_first(&mut stream)[FIRST_HEADER..]);
-                stream.write_all(&noise::second(&mut noise)).unwrap();
+                stream.write_all(&noise::second(&mut noise, limits)).unwrap();
                 noise.into_transport_mode().unwrap()
             });
             Self::over(carrier, seed, stream, noise)
@@ -139,10 +158,18 @@ impl Attacker {
 
     /// Is dialled, and goes through the gate but for the dialler's confirm.
     pub(crate) async fn answering(carrier: Carrier, listener: &TcpListener, seed: u8) -> Self {
-        let mut attacker = Self::accept(carrier, listener, seed).await;
-        assert_eq!(attacker.frame().0, FrameType::Preflight);
-        attacker.send(&preflight(&carrier.url(seed), &Message::preflight(b"hi")));
-        attacker
+        Self::accept(carrier, listener, seed).await.answer()
+    }
+
+    /// Is dialled over a secured channel, has these limits, and goes through the gate but for the dialler's confirm.
+    pub(crate) async fn answering_with(listener: &TcpListener, seed: u8, limits: &'static str) -> Self {
+        Self::accept_with(Carrier::Secured, listener, seed, limits).await.answer()
+    }
+
+    fn answer(mut self) -> Self {
+        assert_eq!(self.frame().0, FrameType::Preflight);
+        self.send(&preflight(&self.url(), &Message::preflight(b"hi")));
+        self
     }
 
     pub(crate) fn url(&self) -> String {

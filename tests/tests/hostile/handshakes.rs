@@ -134,7 +134,7 @@ fn a_second_message_that_is_cut_or_flipped_at_any_byte_comes_to_nothing() {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut noise = noise::accepting(MALLORY);
                 noise::take(&mut noise, &read_first(&mut stream)[FIRST_HEADER..]);
-                let mut second = noise::second(&mut noise);
+                let mut second = noise::second(&mut noise, noise::LIMITS);
                 assert_eq!(second.len(), len);
                 if cut {
                     second.truncate(place);

@@ -58,8 +58,10 @@ pub(crate) fn accepting(seed: u8) -> HandshakeState {
 }
 
 /// Records of 16 KiB, frames of 100 MiB, no features.
+pub(crate) const LIMITS: &str = "4000 06400000 00000000";
+
 pub(crate) fn limits() -> Vec<u8> {
-    wire("4000 06400000 00000000")
+    wire(LIMITS)
 }
 
 /// A first message with this payload, its header included.
@@ -78,9 +80,9 @@ pub(crate) fn first(noise: &mut HandshakeState, id: &[u8; 32]) -> Vec<u8> {
 }
 
 /// The second message that such a peer ought to send, its header included.
-pub(crate) fn second(noise: &mut HandshakeState) -> Vec<u8> {
+pub(crate) fn second(noise: &mut HandshakeState, limits: &str) -> Vec<u8> {
     let mut message = [0; 200];
-    let len = noise.write_message(&limits(), &mut message).unwrap();
+    let len = noise.write_message(&wire(limits), &mut message).unwrap();
     [&(len as u16).to_be_bytes(), &message[..len]].concat()
 }
 

@@ -170,3 +170,29 @@ async fn cut(listener: &TcpListener) {
     let stream: TcpStream = within(smol::unblock(move || listener.accept().unwrap().0)).await;
     drop(stream);
 }
+
+#[test]
+fn a_peer_whose_own_url_cannot_be_dialled_costs_nothing() {
+    test(async {
+        let bob = Carrier::Secured.bob(|builder| builder.limits(hasty())).await;
+        let (listener, reachable) = listener(Carrier::Secured, MALLORY);
+        // Proven, and its URL is one that a secured node never dials; or nobody could.
+        for url in [Carrier::Plain.url(MALLORY), format!("wss://127.0.0.1:0/{}", id(MALLORY))] {
+            let mallory = Attacker::opened_as(Carrier::Secured, &bob.url, MALLORY, &url);
+            assert_eq!(bob.up().await.url(), url);
+            drop(mallory);
+            bob.down().await;
+            bob.unresponsive().await;
+            assert!(bob.node.notify(&url, SPACE, b"to nowhere").is_err());
+            until("it is forgotten", || bob.node.stats().known_peers == 0).await;
+            // Who knows a better URL reaches it.
+            bob.node.notify(&reachable, SPACE, b"found").unwrap();
+            let mut mallory = Attacker::answering(Carrier::Secured, &listener, MALLORY).await;
+            assert_eq!(mallory.message(), b"found");
+            bob.up().await;
+            drop(mallory);
+            bob.down().await;
+            bob.unresponsive().await;
+        }
+    });
+}

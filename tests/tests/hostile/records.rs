@@ -2,7 +2,7 @@
 
 use kitfox_core::ProtocolError;
 use kitfox_core::wire::Message;
-use kitfox_smol::CloseReason;
+use kitfox_smol::{CloseReason, NotSentCause, SendError};
 
 use crate::attacker::*;
 use crate::common::*;
@@ -112,5 +112,36 @@ fn what_a_node_said_does_not_open_when_it_comes_back() {
             bob.unresponsive().await;
         }
         assert!(bob.heard.is_empty());
+    });
+}
+
+#[test]
+fn a_peer_that_takes_next_to_nothing_gets_nothing_and_harms_nobody() {
+    test(async {
+        let bob = SECURED.bob(|builder| builder).await;
+        let alice = SECURED.alice(&bob).await;
+        bob.up().await;
+        for limits in ["0100 00000000 00000000", "0100 00000004 00000000", "ffff 00000006 ffffffff"] {
+            let mallory = Attacker::opened_with(&bob.url, MALLORY, limits);
+            bob.up().await;
+            assert_eq!(bob.node.notify(&mallory.url(), SPACE, b""), Err(SendError::TooLargeForPeer));
+            exchange(&alice, &bob, b"still here").await;
+            drop(mallory);
+            bob.down().await;
+            bob.unresponsive().await;
+        }
+        // And where the message was there before its peer.
+        let (listener, url) = listener(SECURED, MALLORY);
+        bob.node.notify(&url, SPACE, b"too much for it").unwrap();
+        let _mallory = Attacker::answering_with(&listener, MALLORY, "0100 00000000 00000000").await;
+        loop {
+            match bob.event().await {
+                Event::NotSent(_, NotSentCause::TooLargeForPeer, data) => {
+                    break assert_eq!(data, b"too much for it"[..]);
+                }
+                Event::Up(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
     });
 }
