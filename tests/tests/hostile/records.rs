@@ -145,3 +145,17 @@ fn a_peer_that_takes_next_to_nothing_gets_nothing_and_harms_nobody() {
         }
     });
 }
+
+#[test]
+fn records_are_never_longer_than_their_length_can_say() {
+    test(async {
+        let bob = SECURED.bob(|builder| builder.max_record_bytes(u16::MAX)).await;
+        let alice = SECURED.party(ALICE, |builder| builder.max_record_bytes(u16::MAX), |_| {}).await;
+        alice.node.connect(&bob.url).await.unwrap();
+        exchange(&alice, &bob, &vec![7; 300_000]).await;
+        // Whatever a peer says that it takes.
+        let mut mallory = Attacker::opened_with(&bob.url, MALLORY, "ffff 06400000 00000000");
+        bob.node.notify(&mallory.url(), SPACE, &vec![7; 300_000]).unwrap();
+        assert_eq!(mallory.message().len(), 300_000);
+    });
+}
