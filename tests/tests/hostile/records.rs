@@ -1,7 +1,10 @@
 //! Hostile records on a secured channel that is open: each closes it, and nothing of them is delivered.
 
-use kitfox_core::ProtocolError;
+use std::time::Duration;
+
+use kitfox_core::connection::Timeout;
 use kitfox_core::wire::Message;
+use kitfox_core::{Config, ProtocolError};
 use kitfox_smol::{CloseReason, NotSentCause, SendError};
 
 use crate::attacker::*;
@@ -157,5 +160,24 @@ fn records_are_never_longer_than_their_length_can_say() {
         let mut mallory = Attacker::opened_with(&bob.url, MALLORY, "ffff 06400000 00000000");
         bob.node.notify(&mallory.url(), SPACE, &vec![7; 300_000]).unwrap();
         assert_eq!(mallory.message().len(), 300_000);
+    });
+}
+
+#[test]
+fn w07_a_record_that_has_begun_ends_in_time() {
+    test(async {
+        let quick = Duration::from_millis(300);
+        let config = Config { frame_timeout: quick, frame_bytes_per_second: 0, ..Config::HOST };
+        let bob = SECURED.bob(|builder| builder.config(config)).await;
+        for len in [1, 2, 100] {
+            let mut mallory = Attacker::opened(SECURED, &bob.url, MALLORY);
+            bob.up().await;
+            // Not a byte of a frame can be seen in it.
+            let record = mallory.sealed(&data(&Message::notify(SPACE, &[7; 1000])));
+            mallory.send_raw(&record[..len]);
+            mallory.told(b"timeout");
+            assert_eq!(bob.down().await.reason(), CloseReason::Timeout(Timeout::Frame), "{len} bytes");
+            bob.unresponsive().await;
+        }
     });
 }
