@@ -1,5 +1,6 @@
 //! Weaknesses once messages flow: violations, memory, handlers, words.
 
+use std::io::Write;
 use std::sync::{Arc, OnceLock};
 use std::thread;
 
@@ -253,4 +254,26 @@ fn a_stream_that_is_cut_is_told_apart_from_one_that_ends() {
             bob.unresponsive().await;
         }
     });
+}
+
+#[test]
+fn whoever_is_closed_is_let_go_however_much_it_still_says() {
+    for carrier in Carrier::ALL {
+        test(async {
+            let bob = carrier.bob(|builder| builder).await;
+            let mut mallory = Attacker::opened(carrier, &bob.url, MALLORY);
+            bob.up().await;
+            mallory.send(&[2, 0, 0, 0, 0]);
+            bob.down().await;
+            // It neither reads nor ends, and sends until that fails.
+            let talking = smol::unblock(move || while mallory.stream.write_all(&[7; 4096]).is_ok() {});
+            within(talking).await;
+            until("its place is free", || {
+                let totals = bob.node.stats().totals;
+                totals.accepted == totals.closed
+            })
+            .await;
+            assert_eq!(bob.node.stats().receive_bytes, 0);
+        });
+    }
 }
