@@ -42,6 +42,14 @@ fn hash_any(seed: u64, bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
+/// The hash of a key that strangers choose: nobody can compute it without the seed.
+#[inline]
+pub(crate) fn hash_seeded(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hasher = hasher(seed);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
 /// The hash of two byte strings. The border between them counts.
 #[inline]
 pub(crate) fn hash_pair(seed: u64, a: &[u8], b: &[u8]) -> u64 {
