@@ -10,6 +10,8 @@ extern crate std;
 mod config;
 pub mod connection;
 mod error;
+#[cfg(feature = "defmt")]
+mod format;
 mod hash;
 pub mod node;
 mod peer;

@@ -212,6 +212,7 @@ fn decode_base32(text: &[u8]) -> Option<[u8; KEY_BYTES]> {
 
 /// A peer as policies and handlers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Peer<'a> {
     /// The URL under which the peer is known: the one in its preflight, or the one a message is sent to.

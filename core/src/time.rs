@@ -16,6 +16,7 @@ use core::time::Duration;
 /// assert_eq!(Instant::from_micros(10).since(start), Duration::ZERO);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Instant(u64);
 
 impl Instant {

@@ -29,6 +29,7 @@ pub trait Channel: fmt::Debug + Clone + 'static {
 
 /// What a channel needs before frames can flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_enums)] // the gate must know them all
 pub enum Handshake {
     /// Nothing: records flow.
@@ -45,6 +46,7 @@ pub enum Handshake {
 
 /// Where [`Opener::open`] left the plaintext.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_enums)] // every opener and the frame cursor must know both
 pub enum Opened {
     /// In place: behind `skip` bytes, `len` bytes long, with `trailer` bytes behind it that belong to the record.
@@ -175,6 +177,7 @@ pub trait Sealer: fmt::Debug + Clone {
 
 /// No channel at all: the bytes of the socket are the frames.
 #[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Plain;
 

@@ -6,6 +6,7 @@ use crate::error::{CapacityError, ProtocolError};
 
 /// Why a connection ends, as this end sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer broke the protocol.
@@ -34,6 +35,7 @@ pub const SUPERSEDED: &[u8] = b"superseded";
 
 /// Who said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Refusal {
     /// Whether the peer may connect: Kitsune2's `peer_connect`.
@@ -54,6 +56,7 @@ pub enum Refusal {
 
 /// What took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Timeout {
     /// The carrier was not established in time.

@@ -9,11 +9,13 @@ use crate::wire::PeerUrl;
 
 /// Names one question of one connection. Each is answered at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct QuestionId(pub(super) u32);
 
 /// What the core cannot decide. While a question is open its connection reads nothing; if it is not answered in
 /// time, the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Question<'a> {
     /// 32 bytes that nobody can guess, for one handshake of a secured channel. Answered with
@@ -65,6 +67,7 @@ pub enum Question<'a> {
 
 /// The answer to a [`Question`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Answer<'a> {
     /// Yes; to every question but [`Question::GatherPreflight`] and [`Question::Randomness`].
@@ -116,6 +119,7 @@ pub(crate) enum Stage {
 
 /// Which end of the connection this is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Role {
     /// This end opened it.

@@ -33,6 +33,7 @@ use crate::wire::ModuleName;
 ///
 /// What is borrowed here lies in the frame that it came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Action<'a> {
     /// Ask the application. The connection reads nothing until it has an answer.
@@ -93,6 +94,7 @@ pub enum Action<'a> {
 
 /// What a connection wants from the one who drives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Wants {
     /// More bytes of the peer, or the next timeout.
@@ -111,6 +113,7 @@ pub enum Wants {
 
 /// Why a URL cannot be dialled. The caller's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NotDialable {
     /// It has no peer id, or one that is longer than 64 bytes.

@@ -54,6 +54,7 @@ pub struct Rx<S: Storage, C: Channel = Plain> {
 
 /// What was received on a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct RxCounts {
     /// NOTIFY and MODULE messages that reached a handler.

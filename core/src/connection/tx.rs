@@ -44,6 +44,7 @@ pub struct Tx<S: Storage, C: Channel = Plain> {
 
 /// What has been queued on a connection.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct TxCounts {
     /// NOTIFY and MODULE messages.
@@ -54,6 +55,7 @@ pub struct TxCounts {
 
 /// Why a message was not queued. It is still the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PushError {
     /// The queue has no room for it now. There will be when the peer has taken what is queued.

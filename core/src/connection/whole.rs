@@ -83,6 +83,7 @@ pub struct Connection<S: Storage, C: Channel = Plain> {
 
 /// What can happen to a connection.
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Input<'i> {
     /// The peer's bytes: those that were not taken the last time, unchanged, then new ones. None at all is fine: a
@@ -304,6 +305,7 @@ impl<C: Channel> Actions<'_, '_, crate::storage::Heap, C> {
 
 /// Why a message is not sent. It is still the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SendError {
     /// The gate is not open, or not any more.

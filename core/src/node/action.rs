@@ -10,6 +10,7 @@ use crate::wire::ModuleName;
 
 /// What can happen to a node.
 #[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Input<'i> {
     /// Bytes came on a connection: those that were not taken the last time, unchanged, then new ones. None at all is
@@ -35,6 +36,7 @@ pub enum Input<'i> {
 /// What is borrowed here lies in the frame that it came in. What is to be known of a peer tells
 /// [`Node::peer`](super::Node::peer), or [`Ops::peer`](super::Ops::peer) while the action is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Action<'a> {
     /// Dial the peer's URL, then call [`Node::connected`](super::Node::connected) or handle [`Input::Failed`].
@@ -142,6 +144,7 @@ pub enum Action<'a> {
 
 /// Names one message to one peer. Never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct MessageId {
     /// The peer.
     pub peer: PeerKey,
@@ -151,6 +154,7 @@ pub struct MessageId {
 
 /// Why a message is not accepted for sending. It is still the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SendError {
     /// The URL cannot be dialled, and no peer with its id is connected.

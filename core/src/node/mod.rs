@@ -36,6 +36,7 @@ use crate::wire::{PeerUrl, UrlRules};
 
 /// Limits and deadlines of a node. Start from [`HOST`](Self::HOST) or [`DEVICE`](Self::DEVICE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // written with `..NodeConfig::HOST`
 pub struct NodeConfig {
     /// Each connection.

@@ -35,6 +35,7 @@ pub struct Outbox<S: Storage> {
 
 /// Numbers of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // two ends
 pub struct Numbers {
     /// The first one.

@@ -40,6 +40,7 @@ pub struct PeerSlot<S: Storage> {
 
 /// A connection in the table.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ConnectionSlot {
     generation: u32,
     role: Role,

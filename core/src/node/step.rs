@@ -10,6 +10,7 @@ pub const MAX_CONNECTIONS_PER_PEER: usize = 6;
 
 /// Names one connection. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ConnectionId {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -24,6 +25,7 @@ impl ConnectionId {
 
 /// Names one stay of a peer in the table. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PeerKey {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -38,6 +40,7 @@ impl PeerKey {
 
 /// Limits and deadlines of the peer table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // written with `..PeerLimits::HOST`
 pub struct PeerLimits {
     /// Peers at a time: connected, or with messages waiting for them.
@@ -63,6 +66,7 @@ pub struct PeerLimits {
 
 /// What happens to an accepted connection when all places for pending ones are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PendingPolicy {
     /// The oldest pending connection makes room.
@@ -98,6 +102,7 @@ impl PeerLimits {
 
 /// Where a connection stands at this end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ConnectionState {
     /// Dialled; our preflight is not written yet.
@@ -120,6 +125,7 @@ pub enum ConnectionState {
 
 /// What the driver of a peer table is to do. Steps are carried out in the order in which they are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Step {
     /// Dial the peer's URL, and say how that ended.
@@ -159,6 +165,7 @@ impl Step {
 
 /// Why a peer is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DownCause {
     /// Its connection ended.
@@ -169,6 +176,7 @@ pub enum DownCause {
 
 /// Why messages were not sent. None of their bytes was ever written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum NotSentCause {
     /// No carrier to the peer could be established.
@@ -200,6 +208,7 @@ impl fmt::Display for NotSentCause {
 
 /// How a connection ended, as far as the rules care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // written by every driver
 pub struct Ending {
     /// Why.

@@ -15,6 +15,7 @@ pub(crate) struct Timers<E, P> {
 
 /// One deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Timer {
     at: Instant,
     key: u32,

@@ -44,6 +44,7 @@ pub struct Module<S: Storage> {
 
 /// Names one registration of a space. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SpaceKey {
     slot: u32,
     generation: u32,
@@ -51,6 +52,7 @@ pub struct SpaceKey {
 
 /// Names one registration of a module. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ModuleKey {
     slot: u32,
     generation: u32,
@@ -72,6 +74,7 @@ impl ModuleKey {
 
 /// One receiver of a fan-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Target<'a> {
     /// The handler of a module.
@@ -97,6 +100,7 @@ pub enum Target<'a> {
 /// Whether a peer may be told that somebody is at home. Source: Kitsune2 refuses a preflight when spaces are
 /// registered and none has a local agent, because the peer would block what comes from agents it does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum LocalAgents {
     /// No space is registered, so there is nothing to ask.
@@ -406,6 +410,7 @@ fn route_of_other(kind: Kind, data: &[u8]) -> Result<Route, ReceiveError<'_>> {
 
 /// Why a space or module is not registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RegisterError {
     /// It is registered already: the caller's fault.

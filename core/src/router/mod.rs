@@ -133,6 +133,7 @@ impl<S: Storage, P: Policy> Router<S, P> {
 
 /// What is to be done with a message that was received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Received<'m> {
     /// Give `data` to the space's handler. If the handler refuses it, close the connection.
@@ -168,6 +169,7 @@ pub enum Received<'m> {
 
 /// Why a message that decodes goes nowhere. None of these closes the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum DropReason {
     /// The policy blocks the peer in that space. Counted for the peer and the space.
@@ -205,6 +207,7 @@ impl fmt::Display for DropReason {
 
 /// Why a message closes the connection on which it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum ReceiveError<'m> {
     /// The message breaks the protocol: the peer's fault.
@@ -232,6 +235,7 @@ impl core::error::Error for ReceiveError<'_> {}
 
 /// Why a message is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum SendRefused {
     /// The space is not registered here. Kitsune2 drops such a message in silence.

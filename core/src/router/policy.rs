@@ -50,6 +50,7 @@ impl<P: Policy + ?Sized> Policy for alloc::boxed::Box<P> {
 
 /// A policy could not give an answer. Which is no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // it says all there is to say
 pub struct PolicyFailed;
 

@@ -514,19 +514,31 @@ impl<B, A> fmt::Debug for Secured<B, A> {
     }
 }
 
-impl<B, A> fmt::Debug for Opener<B, A> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match &self.state {
+impl<B, A> Opener<B, A> {
+    pub(crate) fn state_name(&self) -> &'static str {
+        match &self.state {
             State::Shaking(_) => "Opener(handshake)",
             State::Records { .. } => "Opener(records)",
             State::Ended { .. } => "Opener(ended)",
             State::Failed => "Opener(failed)",
-        })
+        }
+    }
+}
+
+impl<B, A> Sealer<B, A> {
+    pub(crate) fn state_name(&self) -> &'static str {
+        if self.cipher.is_some() { "Sealer(records)" } else { "Sealer(handshake)" }
+    }
+}
+
+impl<B, A> fmt::Debug for Opener<B, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.state_name())
     }
 }
 
 impl<B, A> fmt::Debug for Sealer<B, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.cipher.is_some() { "Sealer(records)" } else { "Sealer(handshake)" })
+        f.write_str(self.state_name())
     }
 }

@@ -14,6 +14,7 @@ pub const KEY_BYTES: usize = 32;
 
 /// Why a key cannot be used. The fault of who gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum KeyError {
     /// The peer id is not a key at all: it is neither 64 hex digits nor 52 characters of base32.

@@ -23,6 +23,7 @@ use blake2::{Blake2s256, Digest};
 
 /// A network: nodes of different networks do not understand each other's handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Network([u8; 32]);
 
 impl Network {
@@ -41,6 +42,7 @@ impl Default for Network {
 
 /// What a node brings to each of its handshakes.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // written as a literal by every user
 pub struct Credentials {
     /// Proves who we are.
@@ -60,6 +62,7 @@ pub const DEVICE_RECORD_BYTES: u16 = 1 << 10;
 /// What went wrong in a handshake. The connection is closed without a word: nobody is there who could be trusted to
 /// read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The first bytes are not those of a secured channel. Plain frames, perhaps.

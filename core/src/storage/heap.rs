@@ -16,6 +16,7 @@ use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The tier with an allocator. Limits come from the configuration.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub struct Heap;
 

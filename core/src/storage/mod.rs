@@ -127,6 +127,7 @@ pub trait Table<T>: core::fmt::Debug + Clone {
 
 /// How many bytes a buffer keeps when it is idle, and how many it may grow to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // two bounds
 pub struct BufferLimits {
     /// Bytes that are kept when nothing is buffered. A buffer of fixed size ignores it.

@@ -15,6 +15,7 @@ pub const EMPTY_DATA_FRAME: [u8; HEADER_BYTES] = [1, 0, 0, 0, 0];
 
 /// What a frame carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
 #[allow(clippy::exhaustive_enums)] // the wire has two types; extensions never add one
 pub enum FrameType {
@@ -41,6 +42,7 @@ impl FrameType {
 
 /// A decoded frame header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // five bytes on the wire, fixed for good
 pub struct FrameHeader {
     /// What the frame carries.
@@ -108,6 +110,7 @@ impl FrameHeader {
 
 /// Why bytes are not a frame header that we take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FrameError {
     /// Fewer than five bytes. On a live stream this only means that more must arrive.

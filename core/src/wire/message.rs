@@ -25,6 +25,7 @@ const KEY_MODULE: u8 = (MODULE << 3) as u8 | LENGTH_DELIMITED;
 /// The kinds of message on the wire
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
     /// No kind, or one this version does not know; such messages are ignored.
     #[default]
@@ -61,6 +62,7 @@ impl Kind {
 
 /// A K2Proto message whose fields are lent from the bytes it was decoded from
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Message<'a> {
     /// The kind as on the wire, kept also if unknown; see [`Message::kind`].
     pub ty: i32,
@@ -394,6 +396,7 @@ fn written(
 /// Why bytes are no message
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum DecodeError {
     /// The bytes end inside a field.
     Truncated,
@@ -432,6 +435,7 @@ impl core::error::Error for DecodeError {}
 
 /// The buffer given is too small for what was to be written
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct BufferTooSmall {
     /// The number of bytes that would do.
     pub needed: usize,

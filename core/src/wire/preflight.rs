@@ -21,6 +21,7 @@ pub const URL_LEN_BYTES: usize = 4;
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // the wire's own layout
 pub struct PreflightPayload<'a> {
     /// The URL under which the sender wants to be known.
@@ -61,6 +62,7 @@ impl<'a> PreflightPayload<'a> {
 
 /// Why bytes are not the payload of a preflight frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PreflightError {
     /// The payload ends before its URL does.

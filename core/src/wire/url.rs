@@ -24,6 +24,7 @@ use core::{fmt, str};
 
 /// Which paths a peer URL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PathRule {
     /// No path or exactly one segment: `kitsune2_api` 0.5.0-dev.1.
@@ -36,6 +37,7 @@ pub enum PathRule {
 
 /// What a peer URL may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct UrlRules {
     /// Which paths are accepted.
     pub path: PathRule,
@@ -63,6 +65,7 @@ impl Default for UrlRules {
 
 /// The scheme of a peer URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Scheme {
     /// `ws`
@@ -93,6 +96,7 @@ impl Scheme {
 /// The value names the first part, from the left, that is wrong. It is for logs: the oracle words its
 /// refusals differently, only the fact of a refusal is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum UrlError {
     /// The text is longer than [`UrlRules::max_bytes`].

@@ -1,0 +1,236 @@
+//! Messages and their fates.
+
+use std::pin::pin;
+
+use embassy_time::Duration;
+use kitfox_embassy::{
+    Inbox, MAX_WAITING_TASKS, NotDialable, NotSentCause, Options, Resources, SendError, SendRefused, new,
+};
+
+use crate::common::*;
+use crate::hub::Hub;
+use crate::sim::test;
+
+#[test]
+fn a_message_dials_and_arrives() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        bob.sends(&alice, b"it rains").await;
+        assert_eq!(within(10, alice.hears()).await, b"it rains");
+        assert!(alice.nothing_more() && bob.nothing_more());
+        let (ours, theirs) = (alice.node.stats().await, bob.node.stats().await);
+        assert_eq!((ours.totals.dialled, theirs.totals.accepted), (1, 1));
+        assert_eq!((ours.connected_peers, theirs.connected_peers), (1, 1));
+        assert_eq!((ours.totals.accepted_messages, theirs.totals.received_messages), (1, 1));
+        let mut urls = Vec::new();
+        alice.node.peers(|peer| urls.push(peer.url.to_owned())).await;
+        assert_eq!(urls, [bob.url]);
+    });
+}
+
+#[test]
+fn a_module_gets_its_messages() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        bob.node.register_module(SPACE, "gossip").await.unwrap();
+        alice.node.send_module(&bob.url, SPACE, "gossip", b"psst").await.unwrap();
+        alice.node.send_module(&bob.url, SPACE, "nobody", b"psst").await.unwrap();
+        let heard = eventually(|| bob.told.to_module.borrow().first().cloned()).await;
+        assert_eq!(heard, ("gossip".into(), b"psst".to_vec()));
+        while bob.node.stats().await.totals.dropped_messages == 0 {
+            pass(Duration::from_millis(1)).await;
+        }
+        assert!(bob.node.unregister_module(SPACE, "gossip").await);
+        assert!(bob.node.unregister_space(SPACE).await);
+        let refused = bob.node.send_notify(&alice.url, SPACE, b"").await;
+        assert_eq!(refused, Err(SendError::Refused(SendRefused::UnknownSpace)));
+    });
+}
+
+#[test]
+fn a_lossy_link_loses_no_message_and_changes_no_order() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = two(&sim, &hub).await;
+        hub.lose_one_of(8);
+        let (from, to) = (alice.node, bob.url.clone());
+        sim.spawn("alice sends", async move {
+            for number in 0..100u32 {
+                from.send_notify(&to, SPACE, &number.to_be_bytes()).await.unwrap();
+            }
+        });
+        let (from, to) = (bob.node, alice.url.clone());
+        sim.spawn("bob sends", async move {
+            for number in 0..100u32 {
+                let long = [number.to_be_bytes(); 50].concat();
+                from.send_notify(&to, SPACE, &long).await.unwrap();
+            }
+        });
+        for number in 0..100u32 {
+            assert_eq!(bob.hears().await, number.to_be_bytes());
+            assert_eq!(alice.hears().await, [number.to_be_bytes(); 50].concat());
+        }
+        let (ours, theirs) = (alice.node.stats().await.totals, bob.node.stats().await.totals);
+        assert_eq!(ours.received_messages + theirs.received_messages, 200);
+        assert_eq!(ours.unknown_messages + theirs.unknown_messages, 0);
+    });
+}
+
+#[test]
+fn messages_of_every_length_cross_the_ends_of_the_ring_buffers() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        for len in (0..990).step_by(7) {
+            let message: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+            alice.sends(&bob, &message).await;
+            assert_eq!(within(1000, bob.hears()).await, message);
+        }
+    });
+}
+
+#[test]
+fn a_handler_replies_from_inside_a_delivery() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        bob.told.on_message.set(|node, message| {
+            node.notify_peer(message.from, message.space, &message.data[1..]).unwrap();
+            Ok(())
+        });
+        alice.sends(&bob, b"?echo").await;
+        assert_eq!(within(10, alice.hears()).await, b"echo");
+    });
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_at_once() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        let send = async |url: &str, data: &[u8]| alice.node.send_notify(url, SPACE, data).await;
+        assert_eq!(send(&bob.url, &[0; 2000]).await, Err(SendError::TooLarge));
+        assert!(matches!(send("nonsense", b"").await, Err(SendError::InvalidUrl(_))));
+        assert_eq!(send("wss://10.0.0.2:1/bob", b"").await, Err(SendError::WrongScheme));
+        assert_eq!(send("ws://10.0.0.2:1", b"").await, Err(SendError::NotDialable(NotDialable::NoPeerId)));
+        assert_eq!(
+            send("ws://10.0.0.9:0/eve", b"").await,
+            Err(SendError::NotDialable(NotDialable::PortZero))
+        );
+        assert_eq!(send(&alice.url, b"").await, Err(SendError::NotDialable(NotDialable::OurOwnId)));
+        assert_eq!(alice.node.stats().await.queued_bytes, 0);
+    });
+}
+
+#[test]
+fn a_full_outbox_makes_the_sender_wait_and_nothing_is_lost() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        hub.set_link(bob.machine.port, false);
+        let mut sent = 0u32;
+        while alice.node.try_send_notify(&bob.url, SPACE, &[sent as u8; 300]).await.is_ok() {
+            sent += 1;
+            pass(Duration::from_millis(5)).await;
+        }
+        assert_eq!(
+            alice.node.try_send_notify(&bob.url, SPACE, &[0; 300]).await,
+            Err(SendError::Backpressure)
+        );
+        let last = [sent as u8; 300];
+        let mut waiting = pin!(alice.node.send_notify(&bob.url, SPACE, &last));
+        assert!(is_pending(waiting.as_mut()).await);
+        pass(Duration::from_secs(1)).await;
+        assert!(is_pending(waiting.as_mut()).await);
+        hub.set_link(bob.machine.port, true);
+        within(10_000, waiting).await.unwrap();
+        for number in 0..=sent {
+            assert_eq!(bob.hears().await, [number as u8; 300]);
+        }
+        assert!(alice.node.stats().await.totals.outbox_full > 0);
+    });
+}
+
+#[test]
+fn more_tasks_than_can_wait_are_told_so() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        hub.set_link(bob.machine.port, false);
+        while alice.node.try_send_notify(&bob.url, SPACE, &[1; 300]).await.is_ok() {
+            pass(Duration::from_millis(5)).await;
+        }
+        for _ in 0..MAX_WAITING_TASKS {
+            let (node, url) = (alice.node, bob.url.clone());
+            sim.spawn("waits", async move {
+                node.send_notify(&url, SPACE, &[2; 300]).await.unwrap();
+            });
+        }
+        pass(Duration::from_millis(5)).await;
+        let one_more = alice.node.send_notify(&bob.url, SPACE, &[3; 300]).await;
+        assert_eq!(one_more, Err(SendError::Backpressure));
+        hub.set_link(bob.machine.port, true);
+        while bob.hears().await != [2; 300] {}
+        for _ in 1..MAX_WAITING_TASKS {
+            assert_eq!(bob.hears().await, [2; 300]);
+        }
+    });
+}
+
+#[test]
+fn a_full_inbox_stops_the_peer_and_nothing_is_lost() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let alice = Party::new(&sim, &hub, 1, "alice").await;
+        let machine = Machine::new(&sim, &hub, 2);
+        let resources = Box::leak(Box::new(Resources::<Board, SOCKETS>::new()));
+        let (node, mut runner) = new(machine.stack, resources, &Options::new("bob", 2)).unwrap();
+        node.register_space(SPACE).await.unwrap();
+        let inbox: &Inbox<2, 64> = Box::leak(Box::new(Inbox::new()));
+        let polls = sim.spawn("bob", async move { runner.run(&mut &*inbox).await });
+        let from = alice.node;
+        sim.spawn("alice sends", async move {
+            for number in 0..200u32 {
+                let url = "ws://10.0.0.2:7777/bob";
+                from.send_notify(url, SPACE, &[number as u8; 40]).await.unwrap();
+            }
+        });
+        for number in 0..200u32 {
+            if number % 50 == 0 {
+                pass(Duration::from_secs(5)).await;
+                assert_eq!(inbox.len(), 2);
+                let before = polls.get();
+                pass(Duration::from_secs(5)).await;
+                assert!(polls.get() - before < 20, "a node that is stopped sleeps");
+            }
+            let letter = within(1000, inbox.recv()).await;
+            assert_eq!(
+                (letter.space(), letter.module(), letter.data()),
+                (SPACE, "", &[number as u8; 40][..])
+            );
+            assert_eq!(letter.from_id, kitfox_embassy::PeerId::new("alice"));
+        }
+        assert_eq!(node.stats().await.totals.received_messages, 200);
+    });
+}
+
+#[test]
+fn a_message_to_nobody_is_handed_back() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let options = Options::new("alice", 1).peers(HASTY);
+        let alice = Party::with(&sim, &hub, 1, options, Reporter::default()).await;
+        let bob = Machine::new(&sim, &hub, 2);
+        // Nobody listens there; and there is nobody at all.
+        for (url, host) in [("ws://10.0.0.2:7777/bob", 2), ("ws://10.0.0.77:7777/carol", 77)] {
+            let id = alice.node.send_notify(url, SPACE, b"anybody?").await.unwrap();
+            let handed_back = alice.until(|event| matches!(event, Event::NotSent(..))).await;
+            let cause = NotSentCause::DialFailed;
+            assert_eq!(handed_back, Event::NotSent(id, cause, b"anybody?".to_vec()), "{host}");
+        }
+        assert_eq!(alice.node.stats().await.known_peers, 0);
+        assert!(bob.stack.is_link_up());
+    });
+}

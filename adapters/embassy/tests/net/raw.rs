@@ -1,0 +1,188 @@
+//! Somebody with a socket and ideas of its own.
+
+use embassy_net::tcp::TcpSocket;
+use embassy_time::{Duration, Instant};
+use kitfox_embassy::core::wire::{FrameHeader, FrameType, Message, PeerUrl, PreflightPayload, UrlRules};
+
+use crate::common::*;
+use crate::hub::Hub;
+use crate::sim::{Sim, test};
+
+struct Raw {
+    socket: TcpSocket<'static>,
+}
+
+impl Raw {
+    async fn connect(sim: &Sim, hub: &Hub, host: u8, to: u8) -> Self {
+        let machine = Machine::new(sim, hub, host);
+        let (rx, tx) = (Box::leak(Box::new([0; 2048])), Box::leak(Box::new([0; 2048])));
+        let mut socket = TcpSocket::new(machine.stack, rx, tx);
+        let to = (embassy_net::Ipv4Address::new(10, 0, 0, to), PORT);
+        // Where no socket listens, one soon will: those that were closed wait for a last acknowledgement.
+        while socket.connect(to).await.is_err() {
+            pass(Duration::from_millis(10)).await;
+        }
+        Self { socket }
+    }
+
+    /// Connects and goes through the gate.
+    async fn opened(sim: &Sim, hub: &Hub, host: u8, to: u8) -> Self {
+        let mut raw = Self::connect(sim, hub, host, to).await;
+        raw.send(&preflight("ws://10.0.0.77:1/raw")).await;
+        raw.send(&[1, 0, 0, 0, 0]).await;
+        raw
+    }
+
+    async fn send(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            match self.socket.write(bytes).await {
+                Ok(len) => bytes = &bytes[len..],
+                // The node may have closed by now, which the test sees when it reads.
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Everything that the node says before it closes.
+    async fn rest(&mut self) -> Vec<u8> {
+        let (mut rest, mut buffer) = (Vec::new(), [0; 256]);
+        while let Ok(len @ 1..) = self.socket.read(&mut buffer).await {
+            rest.extend(&buffer[..len]);
+        }
+        self.socket.close();
+        let _ = self.socket.flush().await;
+        rest
+    }
+}
+
+fn encoded(message: &Message<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; message.encoded_len()];
+    message.encode(&mut bytes).unwrap();
+    bytes
+}
+
+fn frame(ty: FrameType, payload: &[u8]) -> Vec<u8> {
+    let mut frame = FrameHeader::new(ty, payload.len(), usize::MAX).unwrap().encode().to_vec();
+    frame.extend(payload);
+    frame
+}
+
+fn preflight(url: &str) -> Vec<u8> {
+    let url = PeerUrl::parse(url, &UrlRules::default()).unwrap();
+    let message = encoded(&Message::preflight(b""));
+    let payload = PreflightPayload { url, message: &message };
+    let mut bytes = vec![0; payload.encoded_len()];
+    payload.encode(&mut bytes).unwrap();
+    frame(FrameType::Preflight, &bytes)
+}
+
+fn farewell(reason: &[u8]) -> Vec<u8> {
+    frame(FrameType::Data, &encoded(&Message::disconnect(reason)))
+}
+
+#[test]
+fn garbage_ends_its_own_connection_and_nothing_else() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let (alice, bob) = pair(&sim, &hub).await;
+        for (host, garbage) in
+            [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 600], &[0, 0, 0, 0, 1, 9], &[1; 5]]
+                .into_iter()
+                .enumerate()
+        {
+            let mut raw = Raw::connect(&sim, &hub, 20 + host as u8, 2).await;
+            raw.send(garbage).await;
+            assert_eq!(within(5000, raw.rest()).await, farewell(b"protocol error"));
+        }
+        alice.sends(&bob, b"still here").await;
+        assert_eq!(bob.hears().await, b"still here");
+        assert!(alice.nothing_more() && bob.nothing_more(), "nobody was told of strangers");
+    });
+}
+
+#[test]
+fn silence_before_the_preflight_ends_after_its_time() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let mut silent = Vec::new();
+        for host in 0..SOCKETS as u8 {
+            silent.push(Raw::connect(&sim, &hub, 20 + host, 2).await);
+        }
+        let start = Instant::now();
+        for raw in &mut silent {
+            assert_eq!(raw.rest().await, farewell(b"timeout"));
+        }
+        let took = start.elapsed();
+        assert!(took >= Duration::from_millis(9900) && took <= Duration::from_millis(10_100), "{took:?}");
+        let alice = Party::new(&sim, &hub, 1, "alice").await;
+        alice.sends(&bob, b"room again").await;
+        assert_eq!(within(1000, bob.hears()).await, b"room again");
+    });
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_refused_by_its_header() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let mut raw = Raw::opened(&sim, &hub, 20, 2).await;
+        raw.send(&[1, 0, 0, 4, 0]).await;
+        assert!(within(1000, raw.rest()).await.ends_with(&farewell(b"protocol error")));
+        bob.until(|event| matches!(event, Event::Down { .. })).await;
+        assert!(bob.told.heard.borrow().is_empty());
+    });
+}
+
+#[test]
+fn a_connection_that_is_cut_inside_a_frame_delivers_nothing_of_it() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let message = frame(FrameType::Data, &encoded(&Message::notify(SPACE, b"whole")));
+        for cut in 1..message.len() {
+            let mut raw = Raw::opened(&sim, &hub, 20 + cut as u8, 2).await;
+            raw.send(&message).await;
+            raw.send(&message[..cut]).await;
+            raw.socket.close();
+            assert_eq!(within(1000, bob.hears()).await, b"whole");
+            within(1000, raw.rest()).await;
+            bob.until(|event| matches!(event, Event::Down { .. })).await;
+        }
+        assert_eq!(bob.told.heard.borrow().len(), message.len() - 1);
+    });
+}
+
+#[test]
+fn a_reset_is_noticed_at_once() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let mut raw = Raw::opened(&sim, &hub, 20, 2).await;
+        bob.until(|event| matches!(event, Event::Up(_))).await;
+        raw.socket.abort();
+        let down = within(100, bob.down()).await;
+        assert_eq!(down.0, kitfox_embassy::CloseReason::Failed);
+    });
+}
+
+#[test]
+fn a_peer_that_reads_nothing_ends_after_its_time() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let _raw = Raw::opened(&sim, &hub, 20, 2).await;
+        bob.until(|event| matches!(event, Event::Up(_))).await;
+        let node = bob.node;
+        sim.spawn("bob sends", async move {
+            // The last of them is handed back or fails with the connection.
+            for _ in 0..12 {
+                node.send_notify("ws://10.0.0.77:1/raw", SPACE, &[9; 400]).await.unwrap();
+            }
+        });
+        let start = Instant::now();
+        let down = bob.until(|event| matches!(event, Event::Down { .. })).await;
+        assert!(start.elapsed() >= Duration::from_secs(29), "{down:?}");
+        assert!(start.elapsed() <= Duration::from_secs(65), "{down:?}");
+    });
+}
