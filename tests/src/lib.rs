@@ -3,6 +3,7 @@
 extern crate alloc;
 
 pub mod conformance;
+pub mod firmware;
 pub mod pair;
 pub mod script;
 pub mod search;
