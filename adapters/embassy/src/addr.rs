@@ -118,9 +118,3 @@ pub(crate) async fn resolve_name(stack: Stack<'_>, name: &str) -> Option<IpAddre
     }
     None
 }
-
-/// Without the feature `dns` names have no addresses.
-#[cfg(not(feature = "dns"))]
-pub(crate) async fn resolve_name(_: Stack<'_>, _: &str) -> Option<IpAddress> {
-    None
-}
