@@ -174,6 +174,8 @@ where
     C: Protection,
     H: Handler<S>,
 {
+    /// In a function of its own it is put where it stays, and leaves no copy on the stack of every poll.
+    #[inline(never)]
     pub(crate) fn new(
         waker: Waker,
         shared: &'a RefCell<Shared<S, C>>,

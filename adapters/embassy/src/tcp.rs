@@ -219,7 +219,7 @@ where
     /// The address of the peer that a connection is to be dialled to.
     fn endpoint(
         &self,
-        cx: &mut Context<'_>,
+        cx: &Context<'_>,
         connection: ConnectionId,
         names: &Names,
     ) -> Poll<Option<(IpAddress, u16)>> {
