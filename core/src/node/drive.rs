@@ -509,7 +509,8 @@ fn take_note<S: Storage, C: Channel>(
 }
 
 /// An action of a connection as one of its node.
-#[inline(always)]
+#[cfg_attr(feature = "alloc", inline(always))]
+#[cfg_attr(not(feature = "alloc"), inline(never))]
 fn of_connection(connection: ConnectionId, lent: Lent<'_>) -> Action<'_> {
     match lent {
         Lent::Module { to, space, module, data, wire_bytes } => {
