@@ -487,7 +487,7 @@ impl Cursor {
                 self.ahead = Remembered { plain: 0, trailer: 0, staged: 0..len };
                 // A handshake has the gate's deadline.
                 let begun = len == 0 && rx.gate.stage() != Stage::Secure;
-                let until = self.now + rx.config.frame_timeout;
+                let until = self.now + rx.limits.frame_timeout;
                 rx.record_until = if begun { rx.record_until.or(Some(until)) } else { None };
                 note_buffer_use(rx, self.now);
             }
