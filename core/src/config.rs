@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::storage::BufferLimits;
+use crate::time::Span;
 use crate::wire::{HEADER_BYTES, UrlRules};
 
 /// Limits of a router's tables. Tables of fixed size are further limited by that size.
@@ -107,16 +108,38 @@ impl Config {
         outbox: BufferLimits { min_bytes: 0, max_bytes: 8 << 10 },
         ..Self::HOST
     };
+}
 
-    /// How much longer than [`frame_timeout`](Self::frame_timeout) a frame may take that announces so many bytes.
-    pub(crate) fn frame_allowance(&self, payload_bytes: u32) -> Duration {
-        let seconds = payload_bytes.checked_div(self.frame_bytes_per_second).unwrap_or(0);
-        Duration::from_secs(seconds.into())
+/// What the receive half of a connection remembers of its configuration.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_frame_bytes: usize,
+    /// The bound on a frame before the gate is open.
+    pub(crate) preflight_bound: usize,
+    pub(crate) url: UrlRules,
+    pub(crate) oversize: Oversize,
+    frame_bytes_per_second: u32,
+    pub(crate) frame_timeout: Span,
+    pub(crate) relax_interval: Span,
+}
+
+impl Limits {
+    /// Those of a connection that takes no longer frames.
+    pub(crate) fn new(config: &Config, max_frame_bytes: usize) -> Self {
+        Self {
+            max_frame_bytes,
+            preflight_bound: config.max_preflight_bytes.min(max_frame_bytes).max(HEADER_BYTES),
+            url: config.url,
+            oversize: config.oversize,
+            frame_bytes_per_second: config.frame_bytes_per_second,
+            frame_timeout: config.frame_timeout.into(),
+            relax_interval: config.relax_interval.into(),
+        }
     }
 
-    /// The bound on a frame before the gate is open.
-    pub(crate) fn preflight_bound(&self) -> usize {
-        self.max_preflight_bytes.min(self.max_frame_bytes).max(HEADER_BYTES)
+    /// How much longer than [`Config::frame_timeout`] a frame may take that announces so many bytes.
+    pub(crate) fn frame_allowance(&self, payload_bytes: u32) -> Span {
+        Span::from_secs(payload_bytes.checked_div(self.frame_bytes_per_second).unwrap_or(0))
     }
 }
 

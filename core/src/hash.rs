@@ -35,8 +35,25 @@ fn hash_salted(salt: u64, bytes: &[u8]) -> u64 {
     }
 }
 
+#[cfg(feature = "alloc")]
 #[inline(never)]
 fn hash_any(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hasher = hasher(seed);
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// FNV-1a, which is small: without an allocator all tables are searched in line, and nobody gains by keys that hash alike.
+#[cfg(not(feature = "alloc"))]
+#[inline(never)]
+fn hash_any(seed: u64, bytes: &[u8]) -> u64 {
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(seed ^ bytes.len() as u64, step)
+}
+
+/// The hash of a key that strangers choose: nobody can compute it without the seed.
+#[inline]
+pub(crate) fn hash_seeded(seed: u64, bytes: &[u8]) -> u64 {
     let mut hasher = hasher(seed);
     hasher.write(bytes);
     hasher.finish()

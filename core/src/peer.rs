@@ -3,7 +3,7 @@
 use core::fmt;
 use core::hash::{Hash, Hasher};
 
-use crate::hash::{hash_own, hash_pair};
+use crate::hash::{hash_own, hash_seeded};
 
 /// Longest text of a peer id, in bytes. Source: 64 hex digits of an Ed25519 key are the longest standard spelling.
 pub const MAX_PEER_ID_BYTES: usize = 64;
@@ -85,8 +85,8 @@ impl PeerId {
     /// A hash that strangers cannot foresee, equal for ids that have the same holder.
     pub(crate) fn holder_hash(&self, seed: u64) -> u64 {
         match self.key() {
-            Some(key) => hash_pair(seed, &without_sign(*key), &[]),
-            None => hash_pair(seed, self.as_bytes(), &[]),
+            Some(key) => hash_seeded(seed, &without_sign(*key)),
+            None => hash_seeded(seed, self.as_bytes()),
         }
     }
 

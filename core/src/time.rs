@@ -1,5 +1,7 @@
 //! Virtual time. The core owns no clock: every call that depends on time is given `now`.
 
+use core::fmt;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 /// A moment on the caller's monotonic clock, in microseconds since an origin of the caller's choice.
@@ -15,27 +17,29 @@ use core::time::Duration;
 /// assert_eq!((start + Duration::from_millis(2)).as_micros(), 3_500);
 /// assert_eq!(Instant::from_micros(10).since(start), Duration::ZERO);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the microseconds, so that a deadline that may be missing takes no more room than one.
+    NonZeroU64,
+);
 
 impl Instant {
     /// The origin of the caller's clock.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// The moment `micros` microseconds after the origin.
     pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
+        Self(NonZeroU64::MIN.saturating_add(micros))
     }
 
     /// Microseconds since the origin.
     pub const fn as_micros(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// The time that has passed since `earlier`, or zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_micros(self.0.saturating_sub(earlier.0))
+        Duration::from_micros(self.0.get().saturating_sub(earlier.0.get()))
     }
 }
 
@@ -44,9 +48,51 @@ impl core::ops::Add<Duration> for Instant {
 
     /// Saturates at the end of time instead of wrapping.
     fn add(self, duration: Duration) -> Self {
-        let micros =
-            duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into());
-        Self(self.0.saturating_add(micros))
+        self + Span::from(duration)
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl fmt::Debug for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_micros()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Instant({=u64})", self.as_micros());
+    }
+}
+
+/// A duration as connections remember it: in microseconds, half as large as a [`Duration`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    pub(crate) fn from_secs(secs: u32) -> Self {
+        Self(u64::from(secs) * 1_000_000)
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros().into()))
+    }
+}
+
+impl core::ops::Add<Span> for Instant {
+    type Output = Self;
+
+    /// Saturates at the end of time instead of wrapping.
+    fn add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
     }
 }
 

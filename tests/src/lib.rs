@@ -11,7 +11,15 @@ pub mod search;
 pub mod sim;
 pub mod world;
 
-/// The example of the README, compiled and run.
+/// The examples of the documents, compiled and run.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-pub struct Readme;
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/guides/smol.md")]
+    struct Smol;
+    #[doc = include_str!("../../docs/guides/byte-vectors.md")]
+    struct ByteVectors;
+    #[doc = include_str!("../../docs/guides/firmware.md")]
+    struct Firmware;
+}

@@ -14,6 +14,7 @@ mod drive;
 mod error;
 mod handler;
 mod inbox;
+mod names;
 mod node;
 mod options;
 mod resources;

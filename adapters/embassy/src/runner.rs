@@ -6,7 +6,6 @@ use core::future::{Future, pending, poll_fn};
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-use embassy_futures::join::{join, join_array};
 use embassy_net::Stack;
 use embassy_net::tcp::TcpSocket;
 use embassy_sync::waitqueue::WakerRegistration;
@@ -23,6 +22,7 @@ use crate::channel::Protection;
 use crate::drive::{Driver, Place};
 use crate::error::BuildError;
 use crate::handler::Handler;
+use crate::names::Names;
 use crate::node::{Node, Shared};
 use crate::options::Options;
 use crate::resources::Resources;
@@ -87,7 +87,8 @@ pub(crate) fn own_id(options: &Options<'_>) -> Result<PeerId, BuildError> {
     Ok(id)
 }
 
-/// Puts a new node into its memory.
+/// Puts a new node into its memory. What it is put together from on the stack is gone afterwards.
+#[inline(never)]
 pub(crate) fn make<'d, S: Storage, C: Channel>(
     memory: &'d mut Option<RefCell<Shared<S, C>>>,
     options: &Options<'_>,
@@ -137,24 +138,34 @@ where
     /// stops everything; running again begins with all connections failed.
     pub async fn run(&mut self, handler: &mut impl Handler<S>) -> ! {
         let Self { shared, own_id, advertise, net, sockets } = self;
-        let driver = Driver::<_, _, _, SOCKETS>::new(shared, handler, *own_id, *advertise).await;
+        let driver = Driver::<_, _, _, SOCKETS>::new(waker().await, shared, handler, *own_id, *advertise);
         driver.begin_without_network();
         driver.forget_connections();
-        let mut place = 0..;
-        let serving = sockets.each_mut().map(|socket| {
+        let mut stages = sockets.each_mut().map(|socket| {
             socket.abort();
-            driver.serve(place.next().unwrap_or_default(), *net, socket)
+            net.prepare(socket)
         });
+        let names = Names::new();
         let mut own = OwnAddresses::default();
-        let minding = poll_fn(|cx| {
-            driver.watch_network(cx, *net, &mut own);
+        let serving = poll_fn(|cx| {
+            for (place, (socket, stage)) in sockets.iter_mut().zip(&mut stages).enumerate() {
+                driver.serve(cx, place, stage, net, &names, socket);
+            }
+            // The mind comes last: what the sockets did may move deadlines.
+            driver.watch_network(cx, net, &mut own);
             driver.mind(cx);
             Poll::<()>::Pending
         });
-        // The mind comes last: what the sockets did may move deadlines.
-        driver.drive(join(join_array(serving), minding)).await;
+        #[cfg(feature = "dns")]
+        let serving = embassy_futures::join::join(driver.look_up(&names, net.stack), serving);
+        driver.drive(serving).await;
         pending().await
     }
+}
+
+/// The waker of the task that asks.
+pub(crate) async fn waker() -> Waker {
+    poll_fn(|cx| Poll::Ready(cx.waker().clone())).await
 }
 
 impl<'a, S, C, H, const PLACES: usize> Driver<'a, S, C, H, PLACES>
@@ -163,13 +174,15 @@ where
     C: Protection,
     H: Handler<S>,
 {
-    pub(crate) async fn new(
+    /// In a function of its own it is put where it stays, and leaves no copy on the stack of every poll.
+    #[inline(never)]
+    pub(crate) fn new(
+        waker: Waker,
         shared: &'a RefCell<Shared<S, C>>,
         handler: &'a mut H,
         own_id: PeerId,
         advertise: Option<&'a str>,
     ) -> Self {
-        let waker: Waker = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         Self {
             shared,
             handler: RefCell::new(handler),
@@ -202,6 +215,7 @@ where
     }
 
     /// Connections of a run that was dropped have no sockets any more. Those that are still to be dialled will be.
+    #[inline(never)]
     pub(crate) fn forget_connections(&self) {
         self.tell(Input::Wake);
         self.dials.set(true);
@@ -220,6 +234,7 @@ where
     }
 
     /// Does what nobody else does: deadlines, and what was asked for through a handle.
+    #[inline(never)]
     pub(crate) fn mind(&self, cx: &mut Context<'_>) {
         for step in 0..=STEPS_A_TURN {
             self.look_again();
@@ -247,7 +262,8 @@ where
     }
 
     /// Looks whether link or addresses have changed, and waits for when they do.
-    fn watch_network(&self, cx: &mut Context<'_>, net: Net<'_>, own: &mut OwnAddresses) {
+    #[inline(never)]
+    fn watch_network(&self, cx: &mut Context<'_>, net: &Net<'_>, own: &mut OwnAddresses) {
         let stack = net.stack;
         // One waker serves link and addresses.
         if stack.is_link_up() {
@@ -285,7 +301,8 @@ where
         }
     }
 
-    fn announce(&self, net: Net<'_>, before: OwnAddresses, after: OwnAddresses) {
+    #[inline(never)]
+    fn announce(&self, net: &Net<'_>, before: OwnAddresses, after: OwnAddresses) {
         let mut handler = self.handler.borrow_mut();
         if let Some(url) = self.advertise {
             match (before.iter().next(), after.iter().next()) {

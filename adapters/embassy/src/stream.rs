@@ -22,7 +22,7 @@ use crate::handler::Handler;
 use crate::node::{Node, Shared};
 use crate::options::Options;
 use crate::resources::{Resources, SocketBuffers};
-use crate::runner::{make, own_id};
+use crate::runner::{make, own_id, waker};
 use crate::stats::Totals;
 use crate::time::{duration, now};
 
@@ -99,7 +99,7 @@ where
         handler: &mut impl Handler<S>,
     ) -> CloseReason {
         let Self { shared, own_id, advertise, close_timeout, buffers } = self;
-        let driver = Driver::<_, _, _, 1>::new(shared, handler, *own_id, *advertise).await;
+        let driver = Driver::<_, _, _, 1>::new(waker().await, shared, handler, *own_id, *advertise);
         driver.forget_connections();
         let minding = async {
             poll_fn(|cx| {

@@ -1,14 +1,16 @@
 //! One socket's life: it listens or dials, carries a connection, closes, and begins again.
+//!
+//! It is a value that is polled by hand and no future: those of all sockets together would be moved across the stack, and
+//! would keep for each of them what only one of its stages needs.
 
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 
-use embassy_futures::select::{Either, select};
 use embassy_net::tcp::{State, TcpSocket};
 use embassy_net::{IpAddress, Stack};
-use embassy_time::with_timeout;
+use embassy_time::{Instant, Timer};
 use kitfox_core::connection::{CloseReason, Timeout};
 use kitfox_core::node::{ConnectionId, Input};
 use kitfox_core::storage::Storage;
@@ -18,6 +20,7 @@ use crate::addr;
 use crate::channel::Protection;
 use crate::drive::{Driver, Place};
 use crate::handler::Handler;
+use crate::names::Names;
 use crate::stats::Totals;
 use crate::time::{duration, now};
 
@@ -37,93 +40,235 @@ pub(crate) struct Net<'d> {
     pub(crate) tx_timeout: Duration,
 }
 
+impl Net<'_> {
+    /// Has a socket that carried nothing yet, or does not any more, wait for the next peer.
+    pub(crate) fn prepare(&self, socket: &mut TcpSocket<'_>) -> Stage {
+        socket.set_timeout(Some(duration(self.accept_timeout)));
+        Stage::Waiting
+    }
+
+    fn closed_by(&self) -> Instant {
+        Instant::now() + duration(self.close_timeout)
+    }
+}
+
+/// What a socket does.
+#[derive(Clone, Copy)]
+pub(crate) enum Stage {
+    /// It listens.
+    Waiting,
+    /// The address of the peer is looked up.
+    Resolving(ConnectionId),
+    /// It connects.
+    Dialling(ConnectionId),
+    /// It carries a connection.
+    Carrying(ConnectionId),
+    /// It writes the last words of a connection.
+    Parting(ConnectionId, Instant),
+    /// It sees that the peer's end gets everything.
+    Closing(Instant),
+    /// It sees that the reset is sent.
+    Resetting(Instant),
+}
+
 impl<S, C, H, const PLACES: usize> Driver<'_, S, C, H, PLACES>
 where
     S: Storage,
     C: Protection,
     H: Handler<S>,
 {
-    /// Serves one socket for ever.
-    pub(crate) async fn serve(&self, place: usize, net: Net<'_>, socket: &mut TcpSocket<'_>) {
+    /// Does for one socket what can be done now, and has the task woken for the rest.
+    #[inline(never)]
+    pub(crate) fn serve(
+        &self,
+        cx: &mut Context<'_>,
+        place: usize,
+        stage: &mut Stage,
+        net: &Net<'_>,
+        names: &Names,
+        socket: &mut TcpSocket<'_>,
+    ) {
         loop {
-            socket.set_timeout(Some(duration(net.accept_timeout)));
-            let connection = match self.wait_for_peer(place, net.port, socket).await {
-                Some(dial) => {
-                    self.dial(place, dial, net, socket).await;
-                    Some(dial)
+            let next = match *stage {
+                Stage::Waiting => self.wait_for_peer(cx, place, net, socket),
+                Stage::Resolving(connection) => self.resolve(cx, place, connection, net, names, socket),
+                Stage::Dialling(connection) => self.dial(cx, place, connection, net, socket),
+                Stage::Carrying(connection) => match self.carry(cx, place, connection, socket) {
+                    Poll::Ready(()) => Poll::Ready(self.part(place, connection, net, socket)),
+                    Poll::Pending => Poll::Pending,
+                },
+                Stage::Parting(connection, until) => {
+                    self.poll_write(cx, connection, socket);
+                    let more = self.shared.borrow_mut().core.has_output(connection) && socket.may_send();
+                    if more && !is_over(cx, until) {
+                        Poll::Pending
+                    } else {
+                        self.release(place, connection);
+                        socket.close();
+                        // Once the peer's end has everything, what it still says and when it closes do not matter.
+                        Poll::Ready(Stage::Closing(net.closed_by()))
+                    }
                 }
-                None => self.accept(place, net.port, socket),
+                Stage::Closing(until) => {
+                    let flushed = pin!(socket.flush()).poll(cx).is_ready();
+                    if flushed || is_over(cx, until) {
+                        socket.abort();
+                        // The reset is to be sent before the socket is used again.
+                        Poll::Ready(match flushed {
+                            true => net.prepare(socket),
+                            false => Stage::Resetting(net.closed_by()),
+                        })
+                    } else {
+                        Poll::Pending
+                    }
+                }
+                Stage::Resetting(until) => {
+                    let flushed = pin!(socket.flush()).poll(cx).is_ready();
+                    match flushed || is_over(cx, until) {
+                        true => Poll::Ready(net.prepare(socket)),
+                        false => Poll::Pending,
+                    }
+                }
             };
-            if let Some(connection) = connection {
-                socket.set_timeout(Some(duration(net.tx_timeout)));
-                self.carry(place, connection, socket).await;
-                self.close(place, connection, net, socket).await;
-            } else {
-                socket.abort();
-                let _ = with_timeout(duration(net.close_timeout), socket.flush()).await;
+            match next {
+                Poll::Ready(next) => *stage = next,
+                Poll::Pending => return,
             }
         }
     }
 
-    /// Listens until somebody connects (`None`) or the core wants to dial.
-    async fn wait_for_peer(
+    /// Listens until somebody connects or the core wants to dial.
+    fn wait_for_peer(
         &self,
+        cx: &mut Context<'_>,
         place: usize,
-        port: u16,
+        net: &Net<'_>,
         socket: &mut TcpSocket<'_>,
-    ) -> Option<ConnectionId> {
-        poll_fn(|cx| {
-            if socket.state() == State::Closed {
-                // It begins to listen with the first poll. It cannot fail: it is closed, and the port is not 0.
-                let _ = pin!(socket.accept(port)).poll(cx);
-            }
-            match socket.state() {
-                State::Listen => {
-                    if let Some(dial) = self.take_dial(place) {
-                        socket.abort();
-                        return Poll::Ready(Some(dial));
-                    }
+    ) -> Poll<Stage> {
+        if socket.state() == State::Closed {
+            // It begins to listen with the first poll. It cannot fail: it is closed, and the port is not 0.
+            let _ = pin!(socket.accept(net.port)).poll(cx);
+        }
+        match socket.state() {
+            State::Listen => {
+                if let Some(dial) = self.take_dial(place) {
+                    debug!("connection {}: dialling", dial.index());
+                    socket.abort();
+                    return Poll::Ready(Stage::Resolving(dial));
                 }
-                State::Closed | State::SynSent | State::SynReceived => {}
-                _ => return Poll::Ready(None),
             }
-            // Nothing can be read yet: it wakes the task when the state changes.
-            let _ = pin!(socket.wait_read_ready()).poll(cx);
-            Poll::Pending
-        })
-        .await
+            State::Closed | State::SynSent | State::SynReceived => {}
+            _ => return Poll::Ready(self.accept(place, net, socket)),
+        }
+        // Nothing can be read yet: it wakes the task when the state changes.
+        let _ = pin!(socket.wait_read_ready()).poll(cx);
+        Poll::Pending
     }
 
-    fn accept(&self, place: usize, port: u16, socket: &TcpSocket<'_>) -> Option<ConnectionId> {
-        let shared = &mut *self.shared.borrow_mut();
-        let Ok(connection) = shared.core.accept(now(), C::halves()) else {
-            Totals::count(&mut shared.totals.turned_away);
-            warning!("a connection was turned away: there is no place for it");
-            return None;
+    #[inline(never)]
+    fn accept(&self, place: usize, net: &Net<'_>, socket: &mut TcpSocket<'_>) -> Stage {
+        let accepted = {
+            let shared = &mut *self.shared.borrow_mut();
+            let accepted = shared.core.accept(now(), C::halves());
+            Totals::count(match accepted {
+                Ok(_) => &mut shared.totals.accepted,
+                Err(_) => &mut shared.totals.turned_away,
+            });
+            accepted
         };
-        Totals::count(&mut shared.totals.accepted);
+        let Ok(connection) = accepted else {
+            warning!("a connection was turned away: there is no place for it");
+            socket.abort();
+            return Stage::Resetting(net.closed_by());
+        };
         debug!("connection {}: accepted", connection.index());
         self.places.borrow_mut()[place] = Place { connection: Some(connection), ..Place::new() };
-        self.know_address(place, port, socket);
+        self.know_address(place, net.port, socket);
         self.again.set(true);
-        Some(connection)
+        self.begin(connection, net, socket)
     }
 
-    /// Dials the peer of a connection. Whether that succeeds or not, the core knows afterwards.
-    async fn dial(&self, place: usize, connection: ConnectionId, net: Net<'_>, socket: &mut TcpSocket<'_>) {
-        debug!("connection {}: dialling", connection.index());
-        let connecting = async {
-            let endpoint = self.resolve(connection, net.stack).await?;
-            socket.connect(endpoint).await.ok()
+    /// Looks up where to dial to, and begins to.
+    #[inline(never)]
+    fn resolve(
+        &self,
+        cx: &mut Context<'_>,
+        place: usize,
+        connection: ConnectionId,
+        net: &Net<'_>,
+        names: &Names,
+        socket: &mut TcpSocket<'_>,
+    ) -> Poll<Stage> {
+        if self.is_closed(place) {
+            names.give_up(cx, connection);
+            return Poll::Ready(self.begin(connection, net, socket));
+        }
+        let found = match self.endpoint(cx, connection, names) {
+            Poll::Ready(found) => found,
+            Poll::Pending => return Poll::Pending,
         };
-        let given_up = poll_fn(|_| match self.places.borrow()[place].closed {
-            Some(_) => Poll::Ready(()),
-            None => Poll::Pending,
-        });
-        let connected = match select(connecting, given_up).await {
-            Either::First(connected) => connected.is_some(),
-            Either::Second(()) => return,
+        // The first poll begins to connect; the socket's state shows how it goes on.
+        let refused = found
+            .is_none_or(|endpoint| matches!(pin!(socket.connect(endpoint)).poll(cx), Poll::Ready(Err(_))));
+        Poll::Ready(match refused {
+            true => self.dialled(place, connection, false, net, socket),
+            false => Stage::Dialling(connection),
+        })
+    }
+
+    /// The address of the peer that a connection is to be dialled to.
+    fn endpoint(
+        &self,
+        cx: &Context<'_>,
+        connection: ConnectionId,
+        names: &Names,
+    ) -> Poll<Option<(IpAddress, u16)>> {
+        let shared = self.shared.borrow();
+        let peers = shared.core.peers();
+        let url = peers.peer_of(connection).and_then(|peer| peers.url(peer));
+        let Some(Ok(url)) = url.map(|url| PeerUrl::parse(url, &shared.url_rules)) else {
+            return Poll::Ready(None);
         };
+        let ip = match addr::ip_literal(url.host()) {
+            Some(ip) => Poll::Ready(Some(ip)),
+            None => names.poll(cx, connection),
+        };
+        ip.map(|ip| Some((ip?, url.port())))
+    }
+
+    /// Waits until the peer is reached or not, or the core does not want it any more.
+    fn dial(
+        &self,
+        cx: &mut Context<'_>,
+        place: usize,
+        connection: ConnectionId,
+        net: &Net<'_>,
+        socket: &mut TcpSocket<'_>,
+    ) -> Poll<Stage> {
+        let connected = match socket.state() {
+            State::SynSent | State::SynReceived => {
+                if self.is_closed(place) {
+                    return Poll::Ready(self.begin(connection, net, socket));
+                }
+                let _ = pin!(socket.wait_write_ready()).poll(cx);
+                return Poll::Pending;
+            }
+            State::Closed | State::TimeWait => false,
+            _ => true,
+        };
+        Poll::Ready(self.dialled(place, connection, connected, net, socket))
+    }
+
+    /// A dial is over. Whether it succeeded or not, the core knows afterwards.
+    #[inline(never)]
+    fn dialled(
+        &self,
+        place: usize,
+        connection: ConnectionId,
+        connected: bool,
+        net: &Net<'_>,
+        socket: &mut TcpSocket<'_>,
+    ) -> Stage {
         self.know_address(place, net.port, socket);
         if connected {
             let shared = &mut *self.shared.borrow_mut();
@@ -134,26 +279,11 @@ where
             debug!("connection {}: the peer was not reached", connection.index());
             self.tell(Input::Failed(connection));
         }
-    }
-
-    /// The address of the peer that a connection is to be dialled to.
-    async fn resolve(&self, connection: ConnectionId, stack: Stack<'_>) -> Option<(IpAddress, u16)> {
-        let found = {
-            let shared = self.shared.borrow();
-            let peers = shared.core.peers();
-            let url = PeerUrl::parse(peers.url(peers.peer_of(connection)?)?, &shared.url_rules).ok()?;
-            match addr::ip_literal(url.host()) {
-                Some(ip) => Ok((ip, url.port())),
-                None => Err((heapless::String::<255>::try_from(url.host()).ok()?, url.port())),
-            }
-        };
-        match found {
-            Ok(endpoint) => Some(endpoint),
-            Err((host, port)) => Some((addr::resolve_name(stack, &host).await?, port)),
-        }
+        self.begin(connection, net, socket)
     }
 
     /// Notes under which URL this connection's peer reaches us.
+    #[inline(never)]
     fn know_address(&self, place: usize, port: u16, socket: &TcpSocket<'_>) {
         let place = &mut self.places.borrow_mut()[place];
         if let Some(local) = socket.local_endpoint() {
@@ -162,28 +292,37 @@ where
         }
     }
 
-    /// Reads and writes until the core has closed the connection.
-    async fn carry(&self, place: usize, connection: ConnectionId, socket: &mut TcpSocket<'_>) {
+    /// Begins to carry a connection.
+    fn begin(&self, connection: ConnectionId, net: &Net<'_>, socket: &mut TcpSocket<'_>) -> Stage {
+        socket.set_timeout(Some(duration(net.tx_timeout)));
         // A dialler has something to ask before any byte comes.
         self.feed(connection, &mut []);
-        poll_fn(|cx| {
-            let mut reads = READS_A_TURN;
-            while reads > 0 && !self.is_closed(place) && self.poll_read(cx, connection, socket) {
-                reads -= 1;
-            }
-            if !self.is_closed(place) {
-                self.poll_write(cx, connection, socket);
-            }
-            if self.is_closed(place) {
-                return Poll::Ready(());
-            }
-            if reads == 0 {
-                // There may be more, after the others.
-                cx.waker().wake_by_ref();
-            }
-            Poll::Pending
-        })
-        .await;
+        Stage::Carrying(connection)
+    }
+
+    /// Reads and writes until the core has closed the connection.
+    fn carry(
+        &self,
+        cx: &mut Context<'_>,
+        place: usize,
+        connection: ConnectionId,
+        socket: &mut TcpSocket<'_>,
+    ) -> Poll<()> {
+        let mut reads = READS_A_TURN;
+        while reads > 0 && !self.is_closed(place) && self.poll_read(cx, connection, socket) {
+            reads -= 1;
+        }
+        if !self.is_closed(place) {
+            self.poll_write(cx, connection, socket);
+        }
+        if self.is_closed(place) {
+            return Poll::Ready(());
+        }
+        if reads == 0 {
+            // There may be more, after the others.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 
     fn is_closed(&self, place: usize) -> bool {
@@ -233,38 +372,37 @@ where
         }
     }
 
-    /// Writes what is left, closes the socket and gives the place free; all within a limit of time.
-    async fn close(&self, place: usize, connection: ConnectionId, net: Net<'_>, socket: &mut TcpSocket<'_>) {
-        let reason = self.places.borrow()[place].closed;
-        let limit = duration(net.close_timeout);
+    /// A connection has ended: the socket writes what is left and closes, within a limit of time.
+    fn part(
+        &self,
+        place: usize,
+        connection: ConnectionId,
+        net: &Net<'_>,
+        socket: &mut TcpSocket<'_>,
+    ) -> Stage {
         let is_lost = matches!(
-            reason,
+            self.places.borrow()[place].closed,
             Some(CloseReason::Failed | CloseReason::Timeout(Timeout::Write | Timeout::Dial))
         );
-        if !is_lost {
-            let said = poll_fn(|cx| {
-                self.poll_write(cx, connection, socket);
-                match self.shared.borrow_mut().core.has_output(connection) && socket.may_send() {
-                    true => Poll::Pending,
-                    false => Poll::Ready(()),
-                }
-            });
-            let _ = with_timeout(limit, said).await;
+        if is_lost {
+            self.release(place, connection);
+            socket.abort();
+            return Stage::Resetting(net.closed_by());
         }
+        Stage::Parting(connection, net.closed_by())
+    }
+
+    /// Gives the place of a connection free.
+    fn release(&self, place: usize, connection: ConnectionId) {
         self.shared.borrow_mut().core.release(connection);
         self.places.borrow_mut()[place] = Place::new();
         // Others may wait for the place in the table.
         self.shared.borrow_mut().waiting.wake_all();
-        let mut is_over = false;
-        if !is_lost {
-            socket.close();
-            // Once the peer's end has everything, what it still says and when it closes do not matter.
-            is_over = with_timeout(limit, socket.flush()).await.is_ok();
-        }
-        socket.abort();
-        if !is_over {
-            // The reset is to be sent before the socket is used again.
-            let _ = with_timeout(limit, socket.flush()).await;
-        }
     }
+}
+
+/// Whether this moment has come; has the task woken when it does.
+fn is_over(cx: &mut Context<'_>, until: Instant) -> bool {
+    // A timer that is polled for the first time is never ready.
+    Instant::now() >= until || pin!(Timer::at(until)).poll(cx).is_ready()
 }

@@ -91,6 +91,9 @@ pub enum ListenError {
     AdvertisedUrl(UrlError),
     /// The URL to advertise for the address does not end in our peer id.
     AdvertisedId,
+    /// The URL to advertise for the address asks for the other kind of connection: see
+    /// [`BuildError::AdvertisedScheme`](crate::BuildError::AdvertisedScheme).
+    AdvertisedScheme,
     /// The system did not let us have the address.
     Bind(io::Error),
     /// The node is shut down.
@@ -159,6 +162,7 @@ impl fmt::Display for ListenError {
             Self::Address(error) => write!(f, "not an address to listen on: {error}"),
             Self::AdvertisedUrl(error) => write!(f, "advertised URL: {error}"),
             Self::AdvertisedId => f.write_str("the advertised URL does not end in the peer id"),
+            Self::AdvertisedScheme => f.write_str("the advertised URL is for another kind of connection"),
             Self::Bind(error) => write!(f, "the address cannot be listened on: {error}"),
             Self::ShutDown => f.write_str("the node is shut down"),
         }

@@ -95,13 +95,32 @@ pub fn create_key(path: impl AsRef<Path>) -> Result<SecretKey, KeyFileError> {
         }
     }
     text.push('\n');
+    publish(path, text.as_bytes())?;
+    Ok(SecretKey::from_seed(&seed))
+}
+
+/// Writes what a microcontroller is provisioned with into a new file that only its owner can read: 32 bytes of secret
+/// and 32 bytes of id, for [`SecretKey::provisioned`]. The file is there with all of it, or not at all.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn write_provisioned(key: &SecretKey, path: impl AsRef<Path>) -> Result<(), KeyFileError> {
+    let (secret, id) = key.to_provisioned();
+    let mut bytes = Zeroizing::new([0; 64]);
+    bytes[..32].copy_from_slice(&*secret);
+    bytes[32..].copy_from_slice(&id);
+    publish(path.as_ref(), &*bytes)
+}
+
+/// Makes a new file that has all of the bytes from the moment when it is there.
+fn publish(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     // Written under another name and linked: a link is made at once, and never over another file.
     let temporary = beside(path)?;
-    let written = write_new(&temporary, text.as_bytes()).and_then(|()| fs::hard_link(&temporary, path));
+    let written = write_new(&temporary, bytes).and_then(|()| fs::hard_link(&temporary, path));
     let removed = fs::remove_file(&temporary);
     written?;
     removed?;
-    Ok(SecretKey::from_seed(&seed))
+    Ok(())
 }
 
 /// A name in the same directory that nobody uses.
@@ -198,6 +217,18 @@ mod tests {
         assert!(matches!(create_key(dir.0.join("key")), Err(KeyFileError::Exists)));
         assert_eq!(load_key(dir.0.join("key")).unwrap().peer_id(), key.peer_id());
         assert_eq!(fs::read_dir(&dir.0).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_device_is_provisioned_with_is_the_same_key() {
+        let dir = Scratch::new();
+        let (key, path) = (create_key(dir.0.join("key")).unwrap(), dir.0.join("device"));
+        write_provisioned(&key, &path).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        let (secret, id) = bytes.split_at(32);
+        let device = SecretKey::provisioned(secret.try_into().unwrap(), id.try_into().unwrap()).unwrap();
+        assert_eq!(device.peer_id(), key.peer_id());
+        assert!(matches!(write_provisioned(&key, &path), Err(KeyFileError::Exists)));
     }
 
     #[test]

@@ -84,7 +84,7 @@ mod time;
 pub use builder::{BoxFuture, BuildError, Builder, Limits};
 pub use error::{BlockError, ConnectError, ListenError, NotConnected, SendError, Unsent};
 pub use handler::{Closing, Down, Handler, ModuleHandler, NoHandler, Peer, Refused, Returned, SpaceHandler};
-pub use key_file::{KeyFileError, create_key, load_key, new_key};
+pub use key_file::{KeyFileError, create_key, load_key, new_key, write_provisioned};
 pub use node::{Node, WeakNode};
 pub use send::PeerHandle;
 pub use space::{Incoming, MessageStream, Module, Space, WeakSpace};

@@ -131,6 +131,9 @@ impl Node {
         if parsed.peer_id().and_then(PeerId::new) != Some(self.shared.setup.id) {
             return Err(ListenError::AdvertisedId);
         }
+        if !self.shared.setup.security.speaks(parsed) {
+            return Err(ListenError::AdvertisedScheme);
+        }
         self.listen_at(addr, Some(url.to_owned())).await
     }
 

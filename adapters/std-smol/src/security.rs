@@ -31,6 +31,11 @@ impl Security {
         }
     }
 
+    /// Whether a URL is one for this kind of connection.
+    pub(crate) fn speaks(&self, url: PeerUrl<'_>) -> bool {
+        url.uses_tls() == matches!(self, Self::Secured(_))
+    }
+
     pub(crate) fn accept(&self) -> Halves {
         match self {
             Self::Plain => Wire::plain(),

@@ -5,7 +5,7 @@ use core::ops::Range;
 use super::channel::{Channel, Handshake, Opened, Opener};
 use super::deframer::Step;
 use super::gate::{Gate, Question, Role, Stage};
-use super::rx::{Identity, Remembered, Rx, RxCounts, identity};
+use super::rx::{Counters, Identity, Remembered, Rx, identity};
 use super::{Action, CloseReason, Refusal, Wants};
 use crate::error::ProtocolError;
 use crate::router::{Directory, DropReason, ModuleKey, Policy, ReceiveError, Route};
@@ -197,7 +197,7 @@ impl Cursor {
     #[inline(always)]
     fn usual_frame<S: Storage, C: Channel>(&self, rx: &Rx<S, C>, bytes: &[u8]) -> Option<usize> {
         let plain = bytes.get(self.taken..)?.get(..self.ahead.plain)?;
-        rx.deframer.usual_frame(rx.config.max_frame_bytes, plain)
+        rx.deframer.usual_frame(rx.limits.max_frame_bytes, plain)
     }
 
     #[inline(always)]
@@ -419,7 +419,7 @@ impl Cursor {
                     if !payload.is_empty() || rx.gate.stage() != Stage::Open {
                         return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
                     }
-                    rx.counts.empty_frames += 1;
+                    rx.counts.count_empty();
                     rx.deframer.release();
                     continue;
                 }
@@ -428,7 +428,7 @@ impl Cursor {
                 }
                 continue;
             }
-            match rx.deframer.step(self.now, &rx.config, bounds, plain)? {
+            match rx.deframer.step(self.now, &rx.limits, bounds, plain)? {
                 Step::Whole { ty, payload } => {
                     let advance = payload.end;
                     let place = if staged { Place::Stage } else { Place::Bytes };
@@ -436,7 +436,7 @@ impl Cursor {
                     if !payload.is_empty() || rx.gate.stage() != Stage::Open {
                         return Ok(Found::Frame(Frame { ty, place, payload, advance }));
                     }
-                    rx.counts.empty_frames += 1;
+                    rx.counts.count_empty();
                     self.advance(advance);
                 }
                 Step::Buffered { ty, payload, taken } => {
@@ -445,7 +445,7 @@ impl Cursor {
                     if !payload.is_empty() || rx.gate.stage() != Stage::Open {
                         return Ok(Found::Frame(Frame { ty, place: Place::Buffer, payload, advance: 0 }));
                     }
-                    rx.counts.empty_frames += 1;
+                    rx.counts.count_empty();
                     rx.deframer.release();
                 }
                 Step::Partial => {
@@ -487,7 +487,7 @@ impl Cursor {
                 self.ahead = Remembered { plain: 0, trailer: 0, staged: 0..len };
                 // A handshake has the gate's deadline.
                 let begun = len == 0 && rx.gate.stage() != Stage::Secure;
-                let until = self.now + rx.config.frame_timeout;
+                let until = self.now + rx.limits.frame_timeout;
                 rx.record_until = if begun { rx.record_until.or(Some(until)) } else { None };
                 note_buffer_use(rx, self.now);
             }
@@ -526,7 +526,7 @@ impl Cursor {
 
 fn note_buffer_use<S: Storage, C: Channel>(rx: &mut Rx<S, C>, now: Instant) {
     if S::RxBuffer::GIVES_BACK && rx.relax_at.is_none() {
-        rx.relax_at = Some(now + rx.config.relax_interval);
+        rx.relax_at = Some(now + rx.limits.relax_interval);
     }
 }
 
@@ -558,7 +558,7 @@ fn goodbye<'a, S: Storage, C: Channel>(
 struct Parts<'a, S: Storage> {
     peer: &'a Option<Identity<S>>,
     gate: &'a mut Gate,
-    counts: &'a mut RxCounts,
+    counts: &'a mut Counters,
 }
 
 /// A message on an open connection.
@@ -604,7 +604,7 @@ fn message<'a, S: Storage, P: Policy>(
 
 /// A message reaches a module.
 #[inline(always)]
-fn module<'a>(counts: &mut RxCounts, to: ModuleKey, message: &Message<'a>, wire_bytes: usize) -> Action<'a> {
+fn module<'a>(counts: &mut Counters, to: ModuleKey, message: &Message<'a>, wire_bytes: usize) -> Action<'a> {
     counts.count_message(wire_bytes);
     let (space, module) = (message.space.unwrap_or_default(), message.module.unwrap_or_default());
     Action::Module { to, space, module, data: message.data, wire_bytes }

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::config::{Config, Oversize};
+use crate::config::{Config, Limits, Oversize};
 use crate::error::{CapacityError, ProtocolError};
 use crate::storage::Buffer;
 use crate::time::Instant;
@@ -81,7 +81,7 @@ impl<B: Buffer> Deframer<B> {
     pub(super) fn step(
         &mut self,
         now: Instant,
-        config: &Config,
+        limits: &Limits,
         bounds: Bounds,
         plain: &[u8],
     ) -> Result<Step, CloseReason> {
@@ -94,7 +94,7 @@ impl<B: Buffer> Deframer<B> {
                 }
             }
         }
-        self.step_in_pieces(now, config, bounds, plain)
+        self.step_in_pieces(now, limits, bounds, plain)
     }
 
     /// The frame in the buffer, if it is whole and was not released yet.
@@ -130,7 +130,7 @@ impl<B: Buffer> Deframer<B> {
     fn step_in_pieces(
         &mut self,
         now: Instant,
-        config: &Config,
+        limits: &Limits,
         bounds: Bounds,
         plain: &[u8],
     ) -> Result<Step, CloseReason> {
@@ -148,7 +148,7 @@ impl<B: Buffer> Deframer<B> {
             taken = plain.len().min(HEADER_BYTES - buffered);
             self.append(&plain[..taken], HEADER_BYTES)?;
             check_type(bounds, self.buffer.as_slice())?;
-            self.deadline.get_or_insert(now + config.frame_timeout);
+            self.deadline.get_or_insert(now + limits.frame_timeout);
             if buffered + taken < HEADER_BYTES {
                 return Ok(Step::Partial);
             }
@@ -159,12 +159,12 @@ impl<B: Buffer> Deframer<B> {
                 self.buffer.clear();
                 self.skip = frame_bytes - HEADER_BYTES as u64;
                 let announced = u32::try_from(self.skip).unwrap_or(u32::MAX);
-                self.deadline = self.deadline.map(|deadline| deadline + config.frame_allowance(announced));
+                self.deadline = self.deadline.map(|deadline| deadline + limits.frame_allowance(announced));
                 return Ok(Step::Oversize { frame_bytes, taken });
             }
         };
         if taken > 0 {
-            let allowance = config.frame_allowance(header.payload_bytes);
+            let allowance = limits.frame_allowance(header.payload_bytes);
             self.deadline = self.deadline.map(|deadline| deadline + allowance);
         }
         let missing = header.frame_bytes() - self.buffer.as_slice().len();

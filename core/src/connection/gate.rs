@@ -1,10 +1,8 @@
 //! What is asked of the outside, and where a connection stands.
 
-use core::time::Duration;
-
 use super::CloseReason;
 use crate::peer::{Peer, PeerId};
-use crate::time::Instant;
+use crate::time::{Instant, Span};
 use crate::wire::PeerUrl;
 
 /// Names one question of one connection. Each is answered at most once.
@@ -142,11 +140,11 @@ pub(super) struct Gate {
     announce: bool,
     /// Until when the gate must be open; afterwards, until when the open question must be answered.
     deadline: Option<Instant>,
-    timeout: Duration,
+    timeout: Span,
 }
 
 impl Gate {
-    pub(super) fn new(now: Instant, role: Role, timeout: Duration) -> Self {
+    pub(super) fn new(now: Instant, role: Role, timeout: Span) -> Self {
         let stage = match role {
             Role::Dialler => Stage::Admit,
             Role::Acceptor => Stage::Secure,

@@ -19,6 +19,7 @@ pub use frames::Frames;
 pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};
 pub use or_plain::{Half, OrPlain};
+pub(crate) use rx::Identity;
 pub use rx::{Rx, RxCounts};
 pub use tx::{PushError, Tx, TxCounts};
 pub use whole::{Actions, Connection, Input, SendError};

@@ -7,7 +7,7 @@ use super::deframer::{Bounds, Deframer};
 use super::gate::{Answer, Gate, QuestionId, Role, Stage};
 use super::tx::{PushError, Tx};
 use super::{CloseReason, Frames, NotDialable, Refusal, Timeout};
-use crate::config::{Config, Oversize};
+use crate::config::{Config, Limits, Oversize};
 use crate::error::{ApiMisuse, CapacityError, ProtocolError};
 use crate::peer::{Peer, PeerId};
 use crate::router::DropReason;
@@ -50,11 +50,11 @@ pub struct Rx<S: Storage, C: Channel = Plain> {
     pub(super) record_until: Option<Instant>,
     /// When the frame buffer may give memory back.
     pub(super) relax_at: Option<Instant>,
-    pub(super) counts: RxCounts,
-    pub(super) config: Config,
+    pub(super) counts: Counters,
+    pub(super) limits: Limits,
 }
 
-/// What was received on a connection.
+/// What was received on a connection. On machines of 32 bits these numbers begin again after 2^32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -73,22 +73,38 @@ impl RxCounts {
     pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
     }
+}
 
+/// The [`RxCounts`] of a connection, in the machine's own words.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counters {
+    messages: usize,
+    bytes: usize,
+    empty_frames: usize,
+    dropped: [usize; DropReason::COUNT],
+}
+
+impl Counters {
     #[inline]
     pub(super) fn count_message(&mut self, wire_bytes: usize) {
-        self.messages += 1;
-        self.bytes += wire_bytes as u64;
+        self.messages = self.messages.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(wire_bytes);
     }
 
     #[inline]
     pub(super) fn count_drop(&mut self, reason: DropReason) {
-        self.dropped[reason as usize] += 1;
+        let count = &mut self.dropped[reason as usize];
+        *count = count.wrapping_add(1);
+    }
+
+    pub(super) fn count_empty(&mut self) {
+        self.empty_frames = self.empty_frames.wrapping_add(1);
     }
 }
 
 /// A peer's URL and the id it ends in.
 #[derive(Debug, Clone)]
-pub(super) struct Identity<S: Storage> {
+pub(crate) struct Identity<S: Storage> {
     pub(super) url: S::Url,
     pub(super) id: PeerId,
     /// Whether the peer has proven the id. Whom we dial has not, until its preflight.
@@ -96,6 +112,16 @@ pub(super) struct Identity<S: Storage> {
 }
 
 impl<S: Storage> Identity<S> {
+    /// Whom this URL leads to.
+    pub(crate) fn to_dial(peer: PeerUrl<'_>) -> Result<Self, NotDialable> {
+        let id = Self::id_of(peer).ok_or(NotDialable::NoPeerId)?;
+        if peer.port() == 0 {
+            return Err(NotDialable::PortZero);
+        }
+        let url = S::Url::copy_from(peer.as_str()).ok_or(NotDialable::TooLong)?;
+        Ok(Self { url, id, proven: false })
+    }
+
     /// `None` if the URL has no id that can be one.
     fn id_of(url: PeerUrl<'_>) -> Option<PeerId> {
         url.peer_id().and_then(PeerId::new)
@@ -140,12 +166,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         opener: C::Opener,
         peer: PeerUrl<'_>,
     ) -> Result<Self, NotDialable> {
-        let id = Identity::<S>::id_of(peer).ok_or(NotDialable::NoPeerId)?;
-        if peer.port() == 0 {
-            return Err(NotDialable::PortZero);
-        }
-        let url = S::Url::copy_from(peer.as_str()).ok_or(NotDialable::TooLong)?;
-        Ok(Self::new(now, config, opener, Role::Dialler, Some(Identity { url, id, proven: false })))
+        let peer = Identity::to_dial(peer)?;
+        Ok(Self::new(now, config, opener, Role::Dialler, Some(peer)))
     }
 
     /// The receive half of a connection that the peer opened.
@@ -153,7 +175,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         Self::new(now, config, opener, Role::Acceptor, None)
     }
 
-    fn new(
+    pub(crate) fn new(
         now: Instant,
         config: &Config,
         mut opener: C::Opener,
@@ -161,21 +183,20 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         peer: Option<Identity<S>>,
     ) -> Self {
         let deframer = Deframer::<S::RxBuffer>::new(config);
-        let mut effective = *config;
         // What cannot be put together is not taken whole either: every cut of the stream gives the same actions.
-        effective.max_frame_bytes = config.max_frame_bytes.min(deframer.buffer().limit());
-        opener.announce(effective.max_frame_bytes);
+        let limits = Limits::new(config, config.max_frame_bytes.min(deframer.buffer().limit()));
+        opener.announce(limits.max_frame_bytes);
         Self {
             opener,
             deframer,
             remembered: Remembered::default(),
-            gate: Gate::new(now, role, config.preflight_timeout),
+            gate: Gate::new(now, role, config.preflight_timeout.into()),
             peer,
             latest: now,
             record_until: None,
             relax_at: None,
-            counts: RxCounts::default(),
-            config: effective,
+            counts: Counters::default(),
+            limits,
         }
     }
 
@@ -183,8 +204,13 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// [`PeerTable`](crate::node::PeerTable), which decides between several connections of one peer.
     #[must_use]
     pub fn settling(mut self) -> Self {
-        self.gate.settles = true;
+        self.settle();
         self
+    }
+
+    /// As [`settling`](Self::settling), where it is.
+    pub(crate) fn settle(&mut self) {
+        self.gate.settles = true;
     }
 
     /// Shows the core what has arrived: first the bytes that the last read did not take, then new ones. The cursor
@@ -222,7 +248,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
                 let own_id = Identity::<S>::id_of(own_url).ok_or(ApiMisuse::OwnUrlWithoutId)?;
                 let payload = PreflightPayload { url: own_url, message: &[] }.encoded_len()
                     + Message::preflight(data).encoded_len();
-                if HEADER_BYTES + payload > self.config.preflight_bound() {
+                if HEADER_BYTES + payload > self.limits.preflight_bound {
                     return Err(ApiMisuse::PreflightTooLong);
                 }
                 self.offer(now, tx, own_id, own_url, data)
@@ -354,7 +380,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         let now = self.latest;
         if self.relax_at.is_some_and(|at| at <= now) {
             let more = self.deframer.buffer_mut().relax() | self.opener.relax();
-            self.relax_at = more.then(|| now + self.config.relax_interval);
+            self.relax_at = more.then(|| now + self.limits.relax_interval);
         }
         if self.gate.deadline().is_some_and(|at| at <= now) {
             let open = self.gate.stage() == Stage::Revalidate;
@@ -396,7 +422,13 @@ impl<S: Storage, C: Channel> Rx<S, C> {
 
     /// What was received so far.
     pub fn counts(&self) -> RxCounts {
-        self.counts
+        let Counters { messages, bytes, empty_frames, dropped } = self.counts;
+        RxCounts {
+            messages: messages as u64,
+            bytes: bytes as u64,
+            empty_frames: empty_frames as u64,
+            dropped: dropped.map(|count| count as u64),
+        }
     }
 
     /// Bytes of memory that the frame buffer and the channel own.
@@ -407,14 +439,14 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Which frames are taken in this stage.
     #[inline]
     pub(super) fn bounds(&self) -> Bounds {
-        let Config { max_frame_bytes, oversize, .. } = self.config;
+        let Limits { max_frame_bytes, oversize, .. } = self.limits;
         match self.gate.stage() {
             Stage::Open => Bounds { preflight: false, max_frame_bytes, oversize },
             // A frame that is discarded cannot open the gate, and nothing else may be told before that.
             Stage::AwaitConfirm => Bounds { preflight: false, max_frame_bytes, oversize: Oversize::Close },
             _ => Bounds {
                 preflight: true,
-                max_frame_bytes: self.config.preflight_bound(),
+                max_frame_bytes: self.limits.preflight_bound,
                 oversize: Oversize::Close,
             },
         }
@@ -423,7 +455,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Reads the payload of the peer's preflight frame: who it says it is, and where its PREFLIGHT message begins.
     pub(super) fn read_preflight(&self, payload: &[u8]) -> Result<(Identity<S>, usize), CloseReason> {
         let PreflightPayload { url, message } =
-            PreflightPayload::decode(payload, &self.config.url).map_err(ProtocolError::Preflight)?;
+            PreflightPayload::decode(payload, &self.limits.url).map_err(ProtocolError::Preflight)?;
         let id = Identity::<S>::id_of(url).ok_or(ProtocolError::UrlWithoutId)?;
         if self.peer.as_ref().is_some_and(|dialled| dialled.id != id) {
             return Err(ProtocolError::WrongPeer.into());

@@ -13,7 +13,7 @@ use crate::node::Outbox;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
 use crate::storage::{Pull, Storage, TxQueue};
-use crate::time::{Instant, earliest};
+use crate::time::{Instant, Span, earliest};
 use crate::wire::{
     EMPTY_DATA_FRAME, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, URL_LEN_BYTES,
 };
@@ -31,18 +31,20 @@ pub struct Tx<S: Storage, C: Channel = Plain> {
     queue: S::TxQueue,
     sealer: C::Sealer,
     max_frame_bytes: usize,
-    tx_timeout: core::time::Duration,
-    relax_interval: core::time::Duration,
+    tx_timeout: Span,
+    relax_interval: Span,
     /// The latest time that was given when it mattered: an earlier one would make the connection stale too soon.
     latest: Instant,
     /// Since when bytes have been waiting without one being written. `None` if and only if nothing waits.
     waiting_since: Option<Instant>,
     /// When the queue may give memory back.
     relax_at: Option<Instant>,
-    counts: TxCounts,
+    /// As in [`TxCounts`]; where words have 32 bits, so do they.
+    messages: usize,
+    bytes: usize,
 }
 
-/// What has been queued on a connection.
+/// What has been queued on a connection. On machines of 32 bits these numbers begin again after 2^32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -85,12 +87,13 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             queue: S::TxQueue::with_limits(config.tx_queue),
             sealer,
             max_frame_bytes: config.max_frame_bytes,
-            tx_timeout: config.tx_timeout,
-            relax_interval: config.relax_interval,
+            tx_timeout: config.tx_timeout.into(),
+            relax_interval: config.relax_interval.into(),
             latest: Instant::ZERO,
             waiting_since: None,
             relax_at: None,
-            counts: TxCounts::default(),
+            messages: 0,
+            bytes: 0,
         }
     }
 
@@ -148,9 +151,9 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         if !self.sealer.is_ready() {
             return Ok(());
         }
-        let counts = self.counts;
+        let counts = (self.messages, self.bytes);
         let pushed = self.push(now, &Message::disconnect(reason));
-        self.counts = counts;
+        (self.messages, self.bytes) = counts;
         self.finish(now);
         pushed
     }
@@ -201,7 +204,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
 
     /// What has been queued so far.
     pub fn counts(&self) -> TxCounts {
-        self.counts
+        TxCounts { messages: self.messages as u64, bytes: self.bytes as u64 }
     }
 
     /// Copies bytes for the socket into `out` and returns how many. They are gone from the queue.
@@ -323,8 +326,8 @@ impl<S: Storage, C: Channel> Tx<S, C> {
 
     #[inline]
     fn queued(&mut self, now: Instant, payload: usize) {
-        self.counts.messages += 1;
-        self.counts.bytes += (HEADER_BYTES + payload) as u64;
+        self.messages = self.messages.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(HEADER_BYTES + payload);
         self.waiting(now);
     }
 

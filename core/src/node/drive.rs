@@ -146,8 +146,14 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
 
     /// The length of the next frame of the connection whose bytes are shown, if it is like most and there is nothing
     /// else to do first.
+    ///
+    /// Without an allocator size comes before speed: there all frames go the long way, and what makes them into actions
+    /// is not there twice.
     #[inline(always)]
     fn find_usual(&mut self) -> Option<usize> {
+        if cfg!(not(feature = "alloc")) {
+            return None;
+        }
         let node = &mut *self.node;
         let (connection, cursor) = self.current.as_mut()?;
         if node.giving_up.is_some() || node.pump.is_some() || node.peers.has_steps() {
@@ -278,7 +284,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         let memory = carrier.rx.memory();
         let before = core::mem::replace(&mut carrier.memory, memory);
         node.receive_bytes = node.receive_bytes - before + memory;
-        if memory > before && node.receive_bytes > node.config.max_receive_bytes {
+        if memory > before && node.receive_bytes > node.max_receive_bytes {
             carrier.rx.close(CloseReason::Capacity(CapacityError::ReceiveMemory));
             return Look::Done;
         }
@@ -290,7 +296,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     fn look_at_time(&mut self) -> bool {
         let node = &mut *self.node;
         let Some(index) = node.timers.pop_due(self.now) else { return node.peers.handle_timeout(self.now) };
-        let probe = node.config.idle_probe;
+        let probe = node.idle_probe;
         let carrier = node.carriers.as_mut_slice().get_mut(index as usize).and_then(Option::as_mut);
         let Some(carrier) = carrier else { return true };
         carrier.rx.handle_timeout(self.now);
@@ -382,7 +388,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 return None;
             }
             Step::Up(peer, connection) => {
-                let outbox = outbox_for::<S>(&mut node.outboxes, peer, &node.config.connection)?;
+                let outbox = outbox_for::<S>(&mut node.outboxes, peer, &node.config)?;
                 let carrier = carrier_of::<S, C>(&mut node.carriers, connection)?;
                 outbox.begin(carrier.tx.peer_max_frame_bytes());
                 carrier.up = Some(peer);
@@ -396,7 +402,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             }
             Step::Down(peer, connection, cause) => return Some(Planned::Down { peer, connection, cause }),
             Step::Pause(peer, paused) => {
-                let outbox = outbox_for::<S>(&mut node.outboxes, peer, &node.config.connection)?;
+                let outbox = outbox_for::<S>(&mut node.outboxes, peer, &node.config)?;
                 outbox.set_paused(paused);
                 return None;
             }
@@ -503,7 +509,8 @@ fn take_note<S: Storage, C: Channel>(
 }
 
 /// An action of a connection as one of its node.
-#[inline(always)]
+#[cfg_attr(feature = "alloc", inline(always))]
+#[cfg_attr(not(feature = "alloc"), inline(never))]
 fn of_connection(connection: ConnectionId, lent: Lent<'_>) -> Action<'_> {
     match lent {
         Lent::Module { to, space, module, data, wire_bytes } => {

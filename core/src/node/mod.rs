@@ -26,12 +26,12 @@ use core::time::Duration;
 use timers::Timers;
 
 use crate::config::{Config, RouterLimits};
-use crate::connection::{Answer, Channel, Plain, QuestionId, Rx, Tx};
+use crate::connection::{Answer, Channel, Identity, Plain, QuestionId, Role, Rx, Tx};
 use crate::error::{ApiMisuse, CapacityError};
 use crate::peer::{Peer, PeerId};
 use crate::router::{BlockedCounts, Directory, Policy};
 use crate::storage::{Seq, Storage};
-use crate::time::{Instant, earliest};
+use crate::time::{Instant, Span, earliest};
 use crate::wire::{PeerUrl, UrlRules};
 
 /// Limits and deadlines of a node. Start from [`HOST`](Self::HOST) or [`DEVICE`](Self::DEVICE).
@@ -113,7 +113,10 @@ pub struct Node<S: Storage, P, C: Channel = Plain> {
     carriers: S::Carriers<C>,
     /// Deadlines of connections. Each is set to the earliest of its connection's, or to an earlier moment.
     timers: Timers<S::ConnectionTimers, S::ConnectionPlaces>,
-    config: NodeConfig,
+    /// Of each connection that begins.
+    config: Config,
+    max_receive_bytes: usize,
+    idle_probe: Option<Span>,
     /// What the frame buffers of all connections own together.
     receive_bytes: usize,
     /// What is to be said on a connection that the application closes.
@@ -151,7 +154,9 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             outboxes: S::Outboxes::default(),
             carriers: S::Carriers::default(),
             timers: Timers::new(),
-            config: *config,
+            config: config.connection,
+            max_receive_bytes: config.max_receive_bytes,
+            idle_probe: config.idle_probe.map(Span::from),
             receive_bytes: 0,
             parting: None,
             giving_up: None,
@@ -172,8 +177,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             return Err(CapacityError::Pending);
         }
         let id = self.peers.accept()?;
-        let rx = Rx::accept(now, &self.config.connection, channel.0);
-        self.insert_carrier(now, id, rx, channel.1);
+        self.insert_carrier(now, id, None, channel);
         Ok(id)
     }
 
@@ -189,18 +193,25 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
     ) -> Result<(), ApiMisuse> {
         let dialing = self.peers.state(id) == Some(ConnectionState::Dialing);
         let url = self.peers.peer_of(id).and_then(|peer| self.peers.url(peer)).filter(|_| dialing);
-        let rules = UrlRules { max_bytes: usize::MAX, ..self.config.connection.url };
+        let rules = UrlRules { max_bytes: usize::MAX, ..self.config.url };
         let url = url.and_then(|url| PeerUrl::parse(url, &rules).ok()).ok_or(ApiMisuse::NoSuchConnection)?;
-        let rx = Rx::dial(now, &self.config.connection, channel.0, url)
-            .map_err(|_| ApiMisuse::NoSuchConnection)?;
+        let peer = Identity::to_dial(url).map_err(|_| ApiMisuse::NoSuchConnection)?;
         self.peers.dialled(id);
-        self.insert_carrier(now, id, rx, channel.1);
+        self.insert_carrier(now, id, Some(peer), channel);
         Ok(())
     }
 
-    fn insert_carrier(&mut self, now: Instant, id: ConnectionId, rx: Rx<S, C>, sealer: C::Sealer) {
-        let tx = Tx::new(&self.config.connection, sealer);
-        let carrier = Carrier { id, rx: rx.settling(), tx, settle: None, up: None, heard_at: now, memory: 0 };
+    /// Puts both halves of a connection into their place, by a function of its own: they are large, and what they are
+    /// made of on the stack is gone afterwards. `dialled` is the peer of one that we opened.
+    #[inline(never)]
+    fn insert_carrier(
+        &mut self,
+        now: Instant,
+        id: ConnectionId,
+        dialled: Option<Identity<S>>,
+        (opener, sealer): (C::Opener, C::Sealer),
+    ) {
+        let role = if dialled.is_some() { Role::Dialler } else { Role::Acceptor };
         let index = id.index();
         while self.carriers.as_slice().len() <= index {
             if !self.carriers.push(None) {
@@ -208,7 +219,16 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
                 return;
             }
         }
-        self.carriers.as_mut_slice()[index] = Some(carrier);
+        let carrier = self.carriers.as_mut_slice()[index].insert(Carrier {
+            id,
+            rx: Rx::new(now, &self.config, opener, role, dialled),
+            tx: Tx::new(&self.config, sealer),
+            settle: None,
+            up: None,
+            heard_at: now,
+            memory: 0,
+        });
+        carrier.rx.settle();
         self.arm(id);
     }
 
@@ -401,7 +421,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         if carrier.rx.close_reason().is_some() {
             return;
         }
-        let probe = self.config.idle_probe.filter(|_| open).map(|probe| carrier.heard_at + probe);
+        let probe = self.idle_probe.filter(|_| open).map(|probe| carrier.heard_at + probe);
         let deadline = earliest(earliest(carrier.rx.poll_timeout(), carrier.tx.poll_timeout()), probe);
         let key = connection.index() as u32;
         let earlier = |deadline: &Instant| self.timers.get(key).is_none_or(|armed| *deadline < armed);

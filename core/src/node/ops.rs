@@ -4,7 +4,8 @@ use super::action::{MessageId, SendError};
 use super::peers::PeerTable;
 use super::step::{ConnectionId, PeerKey};
 use super::timers::Timers;
-use super::{NodeConfig, PartingWords, outbox_for, outbox_of};
+use super::{PartingWords, outbox_for, outbox_of};
+use crate::config::Config;
 use crate::connection::{CloseReason, NotDialable, PushError, Refusal};
 use crate::peer::{Peer, PeerId};
 use crate::router::{BlockedCounts, Directory, Policy, SendRefused};
@@ -24,7 +25,7 @@ pub struct Ops<'n, S: Storage, P> {
     pub(super) parting: &'n mut Option<(ConnectionId, PartingWords)>,
     /// The peer whose message is given up in the action that is looked at.
     pub(super) given_up: Option<PeerKey>,
-    pub(super) config: &'n NodeConfig,
+    pub(super) config: &'n Config,
     pub(super) now: Instant,
 }
 
@@ -163,12 +164,12 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         if open.is_none() && self.peers.is_crowded() {
             return Err(SendError::NotQueued(PushError::Backpressure));
         }
-        let outbox = outbox_for::<S>(self.outboxes, peer, &self.config.connection);
+        let outbox = outbox_for::<S>(self.outboxes, peer, self.config);
         let pushed = outbox.map_or(Err(PushError::Backpressure), |outbox| outbox.push(message));
         match open {
             // A driver whose socket is full does not ask for bytes: the deadline of writing must not wait for it.
             Some(open) => {
-                let (key, look_at) = (open.index() as u32, self.now + self.config.connection.tx_timeout);
+                let (key, look_at) = (open.index() as u32, self.now + self.config.tx_timeout);
                 if self.timers.get(key).is_none_or(|armed| look_at < armed) {
                     self.timers.set(key, look_at);
                 }

@@ -68,16 +68,17 @@ impl<S: Storage> BlockedCounts<S> {
 
     /// Counts a message from `peer` that was dropped.
     pub fn incoming(&mut self, peer: &str, space: &[u8]) {
-        self.count(peer, space, |entry| &mut entry.incoming);
+        self.count(peer, space, true);
     }
 
     /// Counts a message to `peer` that was not sent.
     pub fn outgoing(&mut self, peer: &str, space: &[u8]) {
-        self.count(peer, space, |entry| &mut entry.outgoing);
+        self.count(peer, space, false);
     }
 
-    #[inline]
-    fn count(&mut self, peer: &str, space: &[u8], counter: impl FnOnce(&mut BlockedCount<S>) -> &mut u32) {
+    #[cfg_attr(feature = "alloc", inline)]
+    #[cfg_attr(not(feature = "alloc"), inline(never))] // without an allocator size comes before speed
+    fn count(&mut self, peer: &str, space: &[u8], incoming: bool) {
         let is_it =
             |entry: &BlockedCount<S>| same(entry.space.as_ref(), space) && entry.peer.as_ref() == peer;
         if !self.entries.get(self.last).is_some_and(is_it) {
@@ -93,7 +94,7 @@ impl<S: Storage> BlockedCounts<S> {
             self.last = slot;
         }
         if let Some(entry) = self.entries.get_mut(self.last) {
-            let counter = counter(entry);
+            let counter = if incoming { &mut entry.incoming } else { &mut entry.outgoing };
             *counter = counter.saturating_add(1);
         }
     }

@@ -195,29 +195,30 @@ impl<'a> PeerUrl<'a> {
     #[must_use]
     pub fn addr(&self) -> &'a str {
         let rest = self.after_scheme();
-        rest.split_once('/').map_or(rest, |(addr, _)| addr)
+        let end = rest.bytes().position(|byte| byte == b'/');
+        end.and_then(|end| rest.get(..end)).unwrap_or(rest)
     }
 
     /// The host, an IPv6 address with its brackets.
     #[must_use]
     pub fn host(&self) -> &'a str {
         let addr = self.addr();
-        addr.rsplit_once(':').map_or(addr, |(host, _)| host)
+        let end = addr.bytes().rposition(|byte| byte == b':');
+        end.and_then(|end| addr.get(..end)).unwrap_or(addr)
     }
 
     /// The port, 0 to 65535. Port 0 is accepted by the oracle and so by this type.
     #[must_use]
     pub fn port(&self) -> u16 {
         let addr = self.addr();
-        let digits = addr.rsplit_once(':').map_or("", |(_, port)| port);
-        parse_port(digits.as_bytes()).unwrap_or_default()
+        parse_port(after_last(addr, b':').unwrap_or_default().as_bytes()).unwrap_or_default()
     }
 
     /// The peer id: the last path segment, as it stands (percent-encoding is kept). `None` if there is no
     /// path.
     #[must_use]
     pub fn peer_id(&self) -> Option<&'a str> {
-        self.after_scheme().rsplit_once('/').map(|(_, id)| id)
+        after_last(self.after_scheme(), b'/')
     }
 
     /// True if there is a [`peer_id`](Self::peer_id), that is if this is the URL of a peer and not of a
@@ -228,8 +229,14 @@ impl<'a> PeerUrl<'a> {
     }
 
     fn after_scheme(&self) -> &'a str {
-        self.text.split_once("://").map_or("", |(_, rest)| rest)
+        self.text.get(self.scheme().as_str().len() + "://".len()..).unwrap_or_default()
     }
+}
+
+/// What follows the last of these bytes, which are ASCII.
+fn after_last(text: &str, byte: u8) -> Option<&str> {
+    let at = text.bytes().rposition(|other| other == byte)?;
+    text.get(at + 1..)
 }
 
 impl fmt::Display for PeerUrl<'_> {

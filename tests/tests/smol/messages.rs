@@ -358,6 +358,10 @@ fn a_disconnect_tells_its_reason_after_what_was_written_and_hands_the_rest_back(
         for _ in 0..100 {
             bob.node.notify(&alice.url, SPACE, &[0; 1000]).unwrap();
         }
+        // What he has not written yet would have him dial again.
+        while bob.node.stats().connections[0].queued_bytes > 0 {
+            future::yield_now().await;
+        }
         assert!(alice.node.disconnect(&bob.url, b"the sun has set"));
         assert!(!alice.node.disconnect("ws://a:1/stranger", b"nobody"));
         let down = alice.down().await;

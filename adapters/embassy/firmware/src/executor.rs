@@ -17,10 +17,16 @@ fn pender(_: *mut ()) {
     WOKEN.store(true, Ordering::SeqCst);
 }
 
+/// What tasks are put together from on the stack is gone before they run.
+#[inline(never)]
+fn start(executor: &'static raw::Executor, spawn: impl FnOnce(Spawner)) {
+    spawn(executor.spawner());
+}
+
 /// Runs what `spawn` spawns, for ever.
 pub fn run(spawn: impl FnOnce(Spawner)) -> ! {
     let executor: &'static raw::Executor = EXECUTOR.init(raw::Executor::new(core::ptr::null_mut()));
-    spawn(executor.spawner());
+    start(executor, spawn);
     loop {
         // SAFETY: this is the only call, and no task can make it: it is not called from within itself.
         unsafe { executor.poll() };

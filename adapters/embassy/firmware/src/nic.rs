@@ -30,17 +30,28 @@ pub(crate) fn on_frame() {
     ARRIVED.wake();
 }
 
-/// A controller with room for a frame in each direction.
-pub struct Nic<C> {
-    controller: C,
-    address: [u8; 6],
+/// Room for a frame in each direction. It is apart from the rest so that it never lies on the stack.
+pub struct Buffers {
     rx: [u8; BUFFER_BYTES],
     tx: [u8; BUFFER_BYTES],
 }
 
+impl Buffers {
+    pub const fn new() -> Self {
+        Self { rx: [0; BUFFER_BYTES], tx: [0; BUFFER_BYTES] }
+    }
+}
+
+/// A controller and its buffers.
+pub struct Nic<C> {
+    controller: C,
+    address: [u8; 6],
+    buffers: &'static mut Buffers,
+}
+
 impl<C: Controller> Nic<C> {
-    pub const fn new(controller: C, address: [u8; 6]) -> Self {
-        Self { controller, address, rx: [0; BUFFER_BYTES], tx: [0; BUFFER_BYTES] }
+    pub const fn new(controller: C, address: [u8; 6], buffers: &'static mut Buffers) -> Self {
+        Self { controller, address, buffers }
     }
 }
 
@@ -78,14 +89,14 @@ impl<C: Controller> Driver for Nic<C> {
     fn receive(&mut self, cx: &mut Context<'_>) -> Option<(Rx<'_>, Tx<'_, C>)> {
         // First, or a frame that arrives between the look and the registration would wait for the one after it.
         ARRIVED.register(cx.waker());
-        let len = self.controller.receive(&mut self.rx)?;
-        let frame = self.rx.get_mut(C::OFFSET..C::OFFSET + len)?;
-        Some((Rx(frame), Tx { controller: &mut self.controller, buffer: &mut self.tx }))
+        let len = self.controller.receive(&mut self.buffers.rx)?;
+        let frame = self.buffers.rx.get_mut(C::OFFSET..C::OFFSET + len)?;
+        Some((Rx(frame), Tx { controller: &mut self.controller, buffer: &mut self.buffers.tx }))
     }
 
     /// Both controllers send at once: there is always room.
     fn transmit(&mut self, _: &mut Context<'_>) -> Option<Tx<'_, C>> {
-        Some(Tx { controller: &mut self.controller, buffer: &mut self.tx })
+        Some(Tx { controller: &mut self.controller, buffer: &mut self.buffers.tx })
     }
 
     fn link_state(&mut self, _: &mut Context<'_>) -> LinkState {

@@ -41,8 +41,17 @@ pub(crate) fn kitfox_unread(args: &[&str]) -> ExitStatus {
     end(&mut child)
 }
 
+/// Begins to run the command.
+pub(crate) fn begin(args: &[&str]) -> Child {
+    command(args).spawn().unwrap()
+}
+
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
 /// Waits for the end of a process, but not for ever.
-fn finish(mut child: Child) -> Output {
+pub(crate) fn finish(mut child: Child) -> Output {
     let (out, err) = (reading(child.stdout.take().unwrap()), reading(child.stderr.take().unwrap()));
     let status = end(&mut child);
     Output { status, stdout: out.join().unwrap(), stderr: err.join().unwrap() }
@@ -89,7 +98,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `kitfox listen --plain --json` in a process of its own.
+/// `kitfox listen --json` in a process of its own, with `--plain` where nothing else is said.
 pub(crate) struct Listener {
     child: Child,
     events: Receiver<Value>,
@@ -109,9 +118,21 @@ impl Listener {
     }
 
     pub(crate) fn start(args: &[&str]) -> Self {
-        let mut all = vec!["listen", "--plain", "--json"];
+        Self::run(&["listen", "--plain", "--json"], args)
+    }
+
+    /// Listens for secured connections, in the space "garden".
+    pub(crate) fn secured(args: &[&str]) -> Self {
+        let mut all = vec!["--space", "garden"];
         all.extend(args);
-        let mut child = command(&all).spawn().unwrap();
+        if !args.contains(&"--listen") {
+            all.extend(["--listen", "127.0.0.1:0"]);
+        }
+        Self::run(&["listen", "--json"], &all)
+    }
+
+    fn run(command_and_channel: &[&str], args: &[&str]) -> Self {
+        let mut child = command(&[command_and_channel, args].concat()).spawn().unwrap();
         let (tells, events) = mpsc::channel();
         let out = BufReader::new(child.stdout.take().unwrap());
         thread::spawn(move || {
@@ -203,8 +224,8 @@ impl Listener {
         self.is_small();
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    pub(crate) fn signal(&self, wanted: Signal) {
+        signal(&self.child, wanted);
     }
 
     /// Ends with success after a SIGTERM. What it told until then, and what it said on standard error.

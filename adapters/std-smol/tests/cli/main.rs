@@ -5,8 +5,10 @@
 mod common;
 mod decode;
 mod hostile;
+mod keys;
 mod load;
 mod messages;
 mod raw;
+mod secured;
 mod terminal;
 mod usage;

@@ -66,14 +66,18 @@ pub(crate) fn stranger(id: &str) -> String {
     format!("ws://127.0.0.1:1/{id}")
 }
 
+/// `host:port` of a URL.
+pub(crate) fn addr_of(url: &str) -> &str {
+    url.split('/').nth(2).unwrap()
+}
+
 pub(crate) struct Raw {
     pub(crate) stream: TcpStream,
 }
 
 impl Raw {
     pub(crate) fn connect(url: &str) -> Self {
-        let addr = url.strip_prefix("ws://").unwrap().split_once('/').unwrap().0;
-        let stream = TcpStream::connect(addr).unwrap();
+        let stream = TcpStream::connect(addr_of(url)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream }

@@ -68,11 +68,15 @@ fn a_large_send_shows_its_progress_and_a_small_one_none() {
 #[test]
 fn a_bench_shows_its_progress_and_ends_with_a_table() {
     let shown = shown(&["bench", "--milliseconds", "50"], &[]);
-    assert!(shown.contains("/6 plain, messages of 1.0 KiB"), "{shown:?}");
-    assert!(shown.contains("plain messages") && shown.contains("plain median"), "{shown:?}");
+    assert!(shown.contains("/12 plain, messages of 1.0 KiB"), "{shown:?}");
+    assert!(shown.contains("/12 secured, round trips"), "{shown:?}");
     let piped = kitfox(&["bench", "--milliseconds", "1"]);
     assert!(piped.status.success());
     assert_eq!(text(&piped.stderr), "");
     let table = text(&piped.stdout);
-    assert!(table.contains("16.0 KiB") && table.contains(" us"), "{table}");
+    for words in
+        ["plain messages", "secured messages", "secured median", "16.0 KiB", " us", "ChaCha20-Poly1305"]
+    {
+        assert!(table.contains(words), "{words}: {table}");
+    }
 }

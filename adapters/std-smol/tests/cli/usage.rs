@@ -9,9 +9,10 @@ use crate::common::*;
 use crate::raw::{CONFIRM, Raw, preflight, stranger};
 
 const URL: &str = "ws://127.0.0.1:1/ba7816bf";
+const SECURED: &str = "wss://127.0.0.1:1/d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
 
 /// It ends with this code, and says this on standard error.
-fn says(output: &Output, code: i32, words: &str) {
+pub(crate) fn says(output: &Output, code: i32, words: &str) {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     assert!(stderr.contains(words), "{stderr}");
@@ -48,8 +49,25 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (vec!["bark"], "there is no command \"bark\""),
         (vec!["demo", "x"], "unexpected argument"),
         (vec!["listen", "--bark"], "invalid option '--bark'"),
-        (vec!["listen", "--listen", "127.0.0.1:0", "--space", "a"], "add --plain"),
-        (vec!["send", URL, "--space", "a"], "add --plain"),
+        (vec!["send", URL, "--space", "a"], "add --plain if you trust the network"),
+        (vec!["send", SECURED, "--plain", "--space", "a"], "leave out --plain"),
+        (vec!["send", SECURED, "--space", "a", "--id", "ab"], "invalid option '--id'"),
+        (vec!["send", "wss://127.0.0.1:1/ab", "--space", "a", "--data", "x"], "cannot be dialled"),
+        (vec!["send", SECURED, "--space", "a", "--key", "/no/such/file"], "kitfox keygen /no/such/file"),
+        (vec!["listen", "--id", "ab", "--listen", "127.0.0.1:0", "--space", "a"], "--key FILE"),
+        (with(&listen, &["--key", "x"]), "--key and --network are for secured connections"),
+        (with(&listen, &["--network", "x"]), "--key and --network are for secured connections"),
+        (with(&listen, &["--network", "hex:0"]), "pairs of hex digits"),
+        (with(&listen, &["--advertise", SECURED]), "begin with ws://"),
+        (
+            with(&listen, &["--advertise", SECURED, "--listen", "127.0.0.1:0", "--advertise", SECURED]),
+            "begin with ws://",
+        ),
+        (vec!["keygen"], "kitfox keygen FILE"),
+        (vec!["keygen", "a", "b"], "unexpected argument"),
+        (vec!["keygen", "/no/such/directory/key"], "the directory must be there"),
+        (vec!["provision", "out"], "--key FILE"),
+        (vec!["provision", "--key", "x"], "kitfox provision --key FILE OUT"),
         (vec!["listen", "--plain", "--space", "a"], "--listen 127.0.0.1:0"),
         (vec!["listen", "--plain", "--listen", "127.0.0.1:0"], "--space NAME"),
         (vec!["listen", "--plain", "--listen", "nonsense", "--space", "a"], "IP:PORT"),
@@ -62,15 +80,14 @@ fn wrong_usage_ends_with_2_and_says_what_to_do() {
         (with(&listen, &["--max-connections", "0"]), "--max-connections takes a whole number from 1"),
         (with(&listen, &["--max-frame-bytes", "lots"]), "not \"lots\""),
         (with(&listen, &["--id", "a/b"]), "64 hex digits"),
-        (with(&listen, &["--id", "ab", "--advertise", URL]), "ends in the id"),
+        (with(&listen, &["--id", "ab", "--advertise", URL]), "ends in the node's id"),
         (with(&listen, &["--advertise", URL, "--advertise", URL]), "one for each --listen"),
         (vec!["send", "--plain", "--space", "a"], "kitfox send PEER_URL"),
-        (vec!["send", "127.0.0.1:1", "--plain", "--space", "a"], "looks like ws://"),
+        (vec!["send", "127.0.0.1:1", "--plain", "--space", "a"], "looks like wss://"),
         (vec!["send", URL, "--plain", "--data", "x"], "--space NAME"),
         (with(&send, &["--file", "y"]), "one --data or one --file"),
         (with(&send, &["--count", "0"]), "--count takes a whole number"),
         (with(&send, &[URL]), "unexpected argument"),
-        (vec!["send", "wss://127.0.0.1:1/ab", "--plain", "--space", "a", "--data", "x"], "begins with ws://"),
         (vec!["send", "ws://127.0.0.1:0/ab", "--plain", "--space", "a", "--data", "x"], "cannot be dialled"),
         (vec!["send", URL, "--plain", "--space", "a", "--file", "/no/such/file"], "/no/such/file"),
     ];

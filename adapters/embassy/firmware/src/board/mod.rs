@@ -3,8 +3,9 @@
 use cortex_m::interrupt::InterruptNumber;
 use cortex_m::peripheral::NVIC;
 use cortex_m_rt::exception;
+use static_cell::ConstStaticCell;
 
-use crate::nic::Nic;
+use crate::nic::{Buffers, Nic};
 use crate::{nic, time};
 
 #[cfg(feature = "mps2-an386")]
@@ -39,6 +40,8 @@ unsafe impl InterruptNumber for Interrupt {
 
 /// Starts the board's clock and Ethernet. `None` when it was called before.
 pub fn start() -> Option<Nic<Ethernet>> {
+    static BUFFERS: ConstStaticCell<Buffers> = ConstStaticCell::new(Buffers::new());
+
     let peripherals = cortex_m::Peripherals::take()?;
     clock::start(peripherals.SYST);
     let ethernet = Ethernet::start(ADDRESS);
@@ -47,7 +50,7 @@ pub fn start() -> Option<Nic<Ethernet>> {
         unsafe { NVIC::unmask(Interrupt(interrupt)) };
     }
     critical_section::with(time::on_alarm);
-    Some(Nic::new(ethernet, ADDRESS))
+    Some(Nic::new(ethernet, ADDRESS, BUFFERS.take()))
 }
 
 // SAFETY: it keeps to the interrupts' own registers, and what it shares lies behind a critical section or a waker.

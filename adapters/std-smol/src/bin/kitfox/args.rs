@@ -50,7 +50,7 @@ pub(crate) fn size(
 
 /// The id in the URL of a peer.
 pub(crate) fn peer_id(url: &str) -> Result<String, Failure> {
-    let hint = "a peer's URL looks like ws://192.0.2.7:4711/ID, as \"kitfox listen\" prints it";
+    let hint = "a peer's URL looks like wss://192.0.2.7:4711/ID, as \"kitfox listen\" prints it";
     let parsed = PeerUrl::parse(url, &UrlRules::default())
         .map_err(|error| Failure::usage(format!("\"{url}\" is not the URL of a peer: {error}; {hint}")))?;
     let id = parsed.peer_id().filter(|id| PeerId::new(id).is_some());

@@ -39,6 +39,8 @@ pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failur
         match arg {
             Short('h') | Long("help") => return Ok(None),
             Long("plain") => options.identity.plain = true,
+            Long("key") => options.identity.key = Some(args.value()?.into()),
+            Long("network") => options.identity.network = Some(names::parse(&args::text(args)?)?),
             Long("id") => options.identity.id = Some(args::text(args)?),
             Long("listen") => options.listen.push(args::text(args)?),
             Long("advertise") => options.advertise.push(args::text(args)?),
@@ -76,7 +78,7 @@ impl Options {
             ));
         }
         // The URL that peers are told has the id in it.
-        if let (None, Some(url)) = (&self.identity.id, self.advertise.first()) {
+        if let (true, None, Some(url)) = (self.identity.plain, &self.identity.id, self.advertise.first()) {
             self.identity.id = Some(args::peer_id(url)?);
         }
         Ok(())
@@ -87,6 +89,12 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
     // Each connection takes a descriptor. A system that has no more to give says so when it is asked.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
+    if !options.identity.plain && options.identity.key.is_none() {
+        eprintln!(
+            "kitfox listen: this node has a key, and with it an id, for this run only; \"kitfox keygen FILE\" and --key \
+             FILE keep one"
+        );
+    }
     let output = Output::new(options.json);
     let node = make(&options, &output)?;
     listen(&node, &options, &output)?;
@@ -144,6 +152,7 @@ fn listen(node: &Node, options: &Options, output: &Output) -> Result<(), Failure
             let advice = match error {
                 ListenError::Address(_) => ": an address is IP:PORT, [IPv6]:PORT or NAME:PORT",
                 ListenError::Bind(_) => "; port 0 takes one that is free",
+                ListenError::AdvertisedScheme => node::SCHEMES,
                 _ => "",
             };
             Failure::usage(format!("--listen {addr}: {error}{advice}"))

@@ -8,6 +8,7 @@ mod decode;
 mod demo;
 mod failure;
 mod help;
+mod keygen;
 mod listen;
 mod names;
 mod node;
@@ -35,6 +36,8 @@ fn main() -> ExitCode {
         }),
         "listen" => run(&mut args, help::LISTEN, listen::parse, listen::run),
         "send" => run(&mut args, help::SEND, send::parse, send::run),
+        "keygen" => run(&mut args, help::KEYGEN, keygen::parse, keygen::run),
+        "provision" => run(&mut args, help::PROVISION, keygen::parse_provision, keygen::run_provision),
         "decode" => run(&mut args, help::DECODE, decode::parse, decode::run),
         "bench" => run(&mut args, help::BENCH, bench::parse, bench::run),
         other => return report("", &Failure::usage(format!("there is no command \"{other}\""))),

@@ -1,15 +1,20 @@
 //! Makes the node of a command from what the command line says about its identity.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use kitfox_smol::core::storage::BufferLimits;
 use kitfox_smol::core::wire::{PeerUrl, UrlRules};
-use kitfox_smol::{BuildError, Builder, Config, Limits, Node, PeerLimits};
+use kitfox_smol::{BuildError, Builder, Config, Limits, Network, Node, PeerLimits};
 
 use crate::failure::Failure;
+use crate::keygen;
 
 /// Queues hold two of the largest messages, but not less than this.
 const MIN_QUEUE_BYTES: usize = 1 << 20;
+
+/// Which URLs are for which connections.
+pub(crate) const SCHEMES: &str = "; URLs of plain nodes begin with ws://, all others with wss://";
 
 /// Who a node is, and how it proves that.
 #[derive(Debug, Default)]
@@ -18,32 +23,67 @@ pub(crate) struct Identity {
     pub(crate) plain: bool,
     /// The id of a plain node; a random one without it.
     pub(crate) id: Option<String>,
+    /// The file with the key of a secured node; a key for this run without it.
+    pub(crate) key: Option<PathBuf>,
+    /// The network of a secured node.
+    pub(crate) network: Option<Vec<u8>>,
 }
 
 impl Identity {
     /// Says no to what has no meaning.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        if self.plain {
-            return Ok(());
+        if self.plain && (self.key.is_some() || self.network.is_some()) {
+            return Err(Failure::usage(
+                "--key and --network are for secured connections, and --plain is for others: leave out one or the other",
+            ));
         }
-        Err(Failure::usage(
-            "this version makes plain connections only, and only where it is told to: add --plain if you trust the \
-             network",
-        ))
+        if !self.plain && self.id.is_some() {
+            return Err(Failure::usage(
+                "--id is for plain nodes, with --plain; the id of a secured node is that of its key: --key FILE",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Says no to the URL of a peer that is for another kind of connection.
+    pub(crate) fn check_peer(&self, url: &str) -> Result<(), Failure> {
+        let secured = PeerUrl::parse(url, &UrlRules::default()).is_ok_and(|url| url.uses_tls());
+        match (self.plain, secured) {
+            (true, true) => Err(Failure::usage(format!(
+                "{url} is the URL of a secured peer: leave out --plain; that of a plain peer begins with ws://"
+            ))),
+            (false, false) => Err(Failure::usage(format!(
+                "{url} is the URL of a plain peer: add --plain if you trust the network; that of a secured peer begins \
+                 with wss://"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// The node.
     pub(crate) fn node(&self, build: impl FnOnce(Builder) -> Builder) -> Result<Node, Failure> {
-        let mut builder = Node::builder().plain();
+        let mut builder = Node::builder();
+        if self.plain {
+            builder = builder.plain();
+        }
         if let Some(id) = &self.id {
             builder = builder.peer_id(id);
+        }
+        if let Some(file) = &self.key {
+            builder = builder.key(keygen::load(file)?);
+        }
+        if let Some(name) = &self.network {
+            builder = builder.network(Network::new(name));
         }
         build(builder).build().map_err(|error| match error {
             BuildError::PeerId => Failure::usage(
                 "--id takes the 64 hex digits of a key, or another text of 1 to 64 characters that can end a URL",
             ),
             BuildError::AdvertisedUrl(error) => Failure::usage(format!("--advertise takes a peer's URL: {error}")),
-            BuildError::AdvertisedId => Failure::usage("the URL of --advertise ends in the id of --id"),
+            BuildError::AdvertisedId => {
+                Failure::usage("the URL of --advertise ends in the node's id: that of --key, or of --id where it is plain")
+            }
+            BuildError::AdvertisedScheme => Failure::usage(format!("--advertise: {error}{SCHEMES}")),
             other => Failure::usage(other.to_string()),
         })
     }

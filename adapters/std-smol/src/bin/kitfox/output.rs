@@ -21,7 +21,7 @@ const SHOWN_BYTES: usize = 200;
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event<'a> {
     Listening { url: &'a str },
-    PeerUp { peer: &'a str },
+    PeerUp { peer: &'a str, proven: bool },
     PeerDown { peer: &'a str, reason: String },
     Rejected { addr: SocketAddr, reason: String },
     Notify { peer: &'a str, space: Name<'a>, data: Hex<'a> },
@@ -104,7 +104,10 @@ impl Event<'_> {
         };
         match self {
             Self::Listening { url } => line("listening", format_args!("{url}")),
-            Self::PeerUp { peer } => line("up", format_args!("{peer}")),
+            Self::PeerUp { peer, proven } => {
+                let claimed = if *proven { "" } else { ", as it claims" };
+                line("up", format_args!("{peer}{claimed}"))
+            }
             Self::PeerDown { peer, reason } => line("down", format_args!("{peer}: {reason}")),
             Self::Rejected { addr, reason } => line("rejected", format_args!("{addr}: {reason}")),
             Self::Notify { peer, space, data } => {
@@ -162,7 +165,7 @@ pub(crate) struct Teller {
 
 impl Handler for Teller {
     fn peer_up(&self, peer: &Peer) {
-        self.output.tell(&Event::PeerUp { peer: peer.url() });
+        self.output.tell(&Event::PeerUp { peer: peer.url(), proven: peer.is_proven() });
     }
 
     fn peer_down(&self, peer: &Peer, down: &Down) {
@@ -201,6 +204,10 @@ mod tests {
         assert_eq!(
             json(&Event::Listening { url: "ws://a:1/b" }),
             r#"{"event":"listening","url":"ws://a:1/b"}"#
+        );
+        assert_eq!(
+            json(&Event::PeerUp { peer: "p", proven: true }),
+            r#"{"event":"peer_up","peer":"p","proven":true}"#
         );
         let module = Event::Module { peer: "p", space: Name(b"\xff"), module: "m", data: Hex(b"\x00\xab") };
         assert_eq!(

@@ -61,6 +61,8 @@ pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failur
         match arg {
             Short('h') | Long("help") => return Ok(None),
             Long("plain") => options.identity.plain = true,
+            Long("key") => options.identity.key = Some(args.value()?.into()),
+            Long("network") => options.identity.network = Some(names::parse(&args::text(args)?)?),
             Long("space") => space = Some(names::parse(&args::text(args)?)?),
             Long("module") => options.module = Some(names::parse_module(&args::text(args)?)?),
             Long("data") => sources.push(Source::Text(args::text(args)?)),
@@ -77,6 +79,7 @@ pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failur
     options.identity.check()?;
     options.peer = peer.ok_or_else(|| Failure::usage("say to whom to send: kitfox send PEER_URL"))?;
     args::peer_id(&options.peer)?;
+    options.identity.check_peer(&options.peer)?;
     options.space = space.ok_or_else(|| Failure::usage("say from which space to send: --space NAME"))?;
     if sources.len() > 1 {
         return Err(Failure::usage(
@@ -181,10 +184,6 @@ impl Sending<'_> {
             ConnectError::InvalidUrl(_) | ConnectError::NotDialable(_) => {
                 Failure::usage(format!("{} cannot be dialled: {error}", self.options.peer))
             }
-            ConnectError::SecuredUrl => Failure::usage(format!(
-                "{}: {error}; the URL of a plain peer begins with ws://",
-                self.options.peer
-            )),
             ConnectError::Closed(closing) => Failure::peer(format!("the peer refused: {closing}")),
             error => Failure::peer(format!("{}: {error}", self.options.peer)),
         };

@@ -29,30 +29,43 @@ pub(super) struct Line {
     pub(super) wrong: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Explanation {
     pub(super) lines: Vec<Line>,
-    pub(super) frames: u64,
+    /// What the stream is made of.
+    pub(super) unit: &'static str,
+    /// How many of them there are.
+    pub(super) count: u64,
 }
 
 impl Explanation {
+    pub(super) fn of(unit: &'static str) -> Self {
+        Self { lines: Vec::new(), unit, count: 0 }
+    }
+
     /// How many things are wrong.
     pub(super) fn wrong(&self) -> usize {
         self.lines.iter().filter(|line| line.wrong).count()
     }
 
-    fn say(&mut self, depth: usize, at: Range<usize>, name: &'static str, value: impl Into<String>) {
+    pub(super) fn say(
+        &mut self,
+        depth: usize,
+        at: Range<usize>,
+        name: &'static str,
+        value: impl Into<String>,
+    ) {
         self.lines.push(Line { at, depth, name, value: value.into(), wrong: false });
     }
 
-    fn blame(&mut self, depth: usize, at: Range<usize>, value: impl Into<String>) {
+    pub(super) fn blame(&mut self, depth: usize, at: Range<usize>, value: impl Into<String>) {
         self.lines.push(Line { at, depth, name: "wrong", value: value.into(), wrong: true });
     }
 }
 
 /// Explains a stream of frames, from a connection's first byte or from the beginning of any other frame.
 pub(super) fn stream(bytes: &[u8]) -> Explanation {
-    let mut told = Explanation::default();
+    let mut told = Explanation::of("frame");
     let (mut place, mut before) = (0, None);
     while place < bytes.len() {
         let rest = &bytes[place..];
@@ -65,7 +78,7 @@ pub(super) fn stream(bytes: &[u8]) -> Explanation {
                 break;
             }
         };
-        told.frames += 1;
+        told.count += 1;
         let (start, end) = (place + HEADER_BYTES, place + header.frame_bytes());
         let name = match header.ty {
             FrameType::Preflight => "preflight frame",
@@ -307,7 +320,7 @@ mod tests {
         let told = lines(&stream_bytes);
         let told: Vec<_> = told.iter().map(|(at, name, value)| (*at, *name, value.as_str())).collect();
         assert_eq!(told, expected);
-        assert_eq!((stream(&stream_bytes).wrong(), stream(&stream_bytes).frames), (0, 3));
+        assert_eq!((stream(&stream_bytes).wrong(), stream(&stream_bytes).count), (0, 3));
     }
 
     #[test]
@@ -347,7 +360,7 @@ mod tests {
             for (place, byte) in message.iter_mut().enumerate() {
                 *byte = bytes[number / bytes.len().pow(place as u32) % bytes.len()];
             }
-            let mut told = Explanation::default();
+            let mut told = Explanation::of("frame");
             let kind = super::message(&mut told, &message, 0..message.len());
             let verdict = Message::decode(&message);
             assert_eq!(kind, verdict.ok().map(|message| message.kind()), "{message:?}");

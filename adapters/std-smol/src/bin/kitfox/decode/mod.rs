@@ -2,6 +2,7 @@
 
 mod explain;
 mod fields;
+mod secured;
 
 use std::fs;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
@@ -21,8 +22,15 @@ const SHOWN_BYTES: usize = 8;
 /// Room for the name of a part, and for its indent.
 const NAME_CHARS: usize = 15;
 
+/// What the command line says.
+pub(crate) struct Options {
+    /// The bytes are an acceptor's, which cannot be told from frames.
+    secured: bool,
+    source: Source,
+}
+
 /// Where the bytes come from.
-pub(crate) enum Options {
+enum Source {
     Hex(String),
     File(PathBuf),
     Input,
@@ -30,34 +38,37 @@ pub(crate) enum Options {
 
 /// `None` if the command is to be explained.
 pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
-    let (mut hex, mut file) = (String::new(), None);
+    let (mut hex, mut file, mut secured) = (String::new(), None, false);
     while let Some(arg) = args.next()? {
         match arg {
             Short('h') | Long("help") => return Ok(None),
+            Long("secured") => secured = true,
             Long("file") => file = Some(PathBuf::from(args.value()?)),
             Value(digits) => hex += &digits.to_string_lossy(),
             other => return Err(other.unexpected().into()),
         }
     }
-    match (hex.is_empty(), file) {
-        (true, None) => Ok(Some(Options::Input)),
-        (true, Some(path)) => Ok(Some(Options::File(path))),
-        (false, None) => Ok(Some(Options::Hex(hex))),
-        (false, Some(_)) => Err(Failure::usage("give hex digits or --file, not both")),
-    }
+    let source = match (hex.is_empty(), file) {
+        (true, None) => Source::Input,
+        (true, Some(path)) => Source::File(path),
+        (false, None) => Source::Hex(hex),
+        (false, Some(_)) => return Err(Failure::usage("give hex digits or --file, not both")),
+    };
+    Ok(Some(Options { secured, source }))
 }
 
 pub(crate) fn run(options: Options) -> Result<(), Failure> {
-    let bytes = match options {
-        Options::Hex(text) => from_hex(text.as_bytes())
+    let bytes = match options.source {
+        Source::Hex(text) => from_hex(text.as_bytes())
             .ok_or_else(|| Failure::usage(format!("\"{text}\" is not pairs of hex digits")))?,
-        Options::File(path) => {
+        Source::File(path) => {
             let bytes = fs::read(&path);
             raw(bytes.map_err(|error| Failure::usage(format!("--file {}: {error}", path.display())))?)
         }
-        Options::Input => raw(read_input()?),
+        Source::Input => raw(read_input()?),
     };
-    let explanation = explain::stream(&bytes);
+    let secured = options.secured || secured::is_dialler(&bytes);
+    let explanation = if secured { secured::stream(&bytes) } else { explain::stream(&bytes) };
     // Who reads no further does not want to know more.
     let _ = print(&explanation, &bytes, Style::detect());
     match explanation.wrong() {
@@ -86,7 +97,7 @@ fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
     HEXLOWER_PERMISSIVE.decode(&digits).ok()
 }
 
-/// Bytes as they are, unless they are hex digits: no frame begins like one.
+/// Bytes as they are, unless they are hex digits and nothing else: no connection begins like one.
 fn raw(bytes: Vec<u8>) -> Vec<u8> {
     from_hex(&bytes).unwrap_or(bytes)
 }
@@ -96,14 +107,14 @@ fn print(explanation: &Explanation, bytes: &[u8], style: Style) -> io::Result<()
     for line in &explanation.lines {
         writeln!(out, "{}", show(line, bytes, style))?;
     }
-    let (frames, len) = (text::count(explanation.frames), text::count(bytes.len() as u64));
+    let (count, len) = (explanation.count, bytes.len() as u64);
     let plural = |count: u64| if count == 1 { "" } else { "s" };
     let verdict = match explanation.wrong() {
         0 => style.green("nothing is wrong"),
         _ => style.red("something is wrong, see above"),
     };
-    let (frame, byte) = (plural(explanation.frames), plural(bytes.len() as u64));
-    writeln!(out, "{frames} frame{frame} in {len} byte{byte}; {verdict}")?;
+    let units = format!("{} {}{}", text::count(count), explanation.unit, plural(count));
+    writeln!(out, "{units} in {} byte{}; {verdict}", text::count(len), plural(len))?;
     out.flush()
 }
 
