@@ -4,6 +4,7 @@ extern crate alloc;
 
 pub mod conformance;
 pub mod firmware;
+pub mod fuzz;
 pub mod pair;
 pub mod script;
 pub mod search;

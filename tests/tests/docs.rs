@@ -60,17 +60,17 @@ fn every_test_that_a_document_names_exists() {
             assert!(functions.contains(&test), "{name} names {test}, which does not exist");
         }
     }
-    // The last column of the table.
-    let differences = document("docs/differences.md");
-    let rows: Vec<_> =
-        differences.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
-    assert!(rows.len() > 10);
-    for row in rows {
-        let last = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
-        let tests = named(last, |_| true);
-        assert!(!tests.is_empty(), "a difference without a test: {row}");
-        for test in tests {
-            assert!(functions.contains(&test), "docs/differences.md names {test}, which does not exist");
+    for name in ["docs/differences.md", "docs/security.md"] {
+        let text = document(name);
+        let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| ") && line.contains('`')).collect();
+        assert!(rows.len() > 10);
+        for row in rows {
+            let last = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap();
+            let tests = named(last, |_| true);
+            assert!(!tests.is_empty(), "{name} has a row without a test: {row}");
+            for test in tests {
+                assert!(functions.contains(&test), "{name} names {test}, which does not exist");
+            }
         }
     }
 }
@@ -83,6 +83,7 @@ fn every_file_that_a_document_links_to_exists() {
         "docs/states.md",
         "docs/connections.md",
         "docs/memory.md",
+        "docs/security.md",
         "docs/command.md",
         "docs/differences.md",
     ] {
@@ -94,6 +95,16 @@ fn every_file_that_a_document_links_to_exists() {
                 assert!(path.exists(), "{name} links to {link}");
             }
         }
+    }
+}
+
+#[test]
+fn every_file_that_the_threat_model_names_exists() {
+    let files = named(&document("docs/security.md"), |_| true);
+    let files: Vec<_> = files.iter().filter(|name| name.contains('/')).collect();
+    assert!(files.len() > 20);
+    for file in files {
+        assert!(root().join(file).exists(), "docs/security.md names {file}");
     }
 }
 

@@ -124,8 +124,8 @@ impl Builder {
         self
     }
 
-    /// Longest text of a record that a secured node takes, in bytes: 256 at least. Each connection may own twice as
-    /// much memory for them, while it is busy. Default: 16 KiB.
+    /// Longest text of a record that a secured node takes, in bytes: 256 at least, 65,519 at most. Each connection
+    /// may own twice as much memory for them, while it is busy. Default: 16 KiB.
     pub fn max_record_bytes(mut self, bytes: u16) -> Self {
         self.max_record_bytes = bytes;
         self

@@ -485,6 +485,10 @@ impl Cursor {
                 debug_assert!(consumed > 0, "an opener takes what it is shown");
                 self.taken += consumed;
                 self.ahead = Remembered { plain: 0, trailer: 0, staged: 0..len };
+                // A handshake has the gate's deadline.
+                let begun = len == 0 && rx.gate.stage() != Stage::Secure;
+                let until = self.now + rx.config.frame_timeout;
+                rx.record_until = if begun { rx.record_until.or(Some(until)) } else { None };
                 note_buffer_use(rx, self.now);
             }
             Opened::End { consumed } => {

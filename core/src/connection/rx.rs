@@ -46,6 +46,8 @@ pub struct Rx<S: Storage, C: Channel = Plain> {
     pub(super) peer: Option<Identity<S>>,
     /// The latest time that was given: an earlier one would make deadlines that have passed before they begin.
     latest: Instant,
+    /// Until when the record must be whole that has begun, once the handshake is over.
+    pub(super) record_until: Option<Instant>,
     /// When the frame buffer may give memory back.
     pub(super) relax_at: Option<Instant>,
     pub(super) counts: RxCounts,
@@ -170,6 +172,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             gate: Gate::new(now, role, config.preflight_timeout),
             peer,
             latest: now,
+            record_until: None,
             relax_at: None,
             counts: RxCounts::default(),
             config: effective,
@@ -362,11 +365,13 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     }
 
     /// While a question is open nothing is read, so that a frame cannot go on; and one that is whole has arrived,
-    /// however long its reader takes.
+    /// however long its reader takes. A record that has begun may hold the beginning of a frame: it has as much time.
     fn frame_deadline(&self) -> Option<Instant> {
-        let late =
-            |_: &Instant| self.gate.question().is_none() && self.deframer.whole(self.bounds()).is_none();
-        self.deframer.deadline().filter(late)
+        if self.gate.question().is_some() {
+            return None;
+        }
+        let late = |_: &Instant| self.deframer.whole(self.bounds()).is_none();
+        earliest(self.deframer.deadline().filter(late), self.record_until)
     }
 
     /// Who is at the other end: whom we dialled, and from its preflight on who it says it is.

@@ -5,7 +5,7 @@ use core::marker::PhantomData;
 use core::ops::Range;
 
 use super::aead::{Aead, ChaChaPoly, Cipher, TAG_BYTES};
-use super::hello::{self, LEN_BYTES, Limits, MIN_RECORD_BYTES, RECORD_OVERHEAD};
+use super::hello::{self, LEN_BYTES, Limits, MAX_RECORD_BYTES, MIN_RECORD_BYTES, RECORD_OVERHEAD};
 use super::key::{self, KeyError};
 use super::noise::{Noise, Progress};
 use super::{Credentials, HandshakeError};
@@ -56,7 +56,8 @@ impl<B: Buffer, A: Aead> Secured<B, A> {
 }
 
 fn halves<B: Buffer, A: Aead>(ours: &Credentials, shaking: Shaking) -> Halves<B, A> {
-    let max_bytes = usize::from(ours.max_record_bytes.max(MIN_RECORD_BYTES)) + RECORD_OVERHEAD;
+    let max_text = ours.max_record_bytes.clamp(MIN_RECORD_BYTES, MAX_RECORD_BYTES);
+    let max_bytes = usize::from(max_text) + RECORD_OVERHEAD;
     let buffer = || B::with_limits(BufferLimits { min_bytes: 0, max_bytes });
     let stage = buffer();
     let max_text = stage.limit().saturating_sub(RECORD_OVERHEAD);

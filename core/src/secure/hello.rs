@@ -36,6 +36,8 @@ pub(super) const SECOND_BYTES: usize = SECOND_HEADER + SECOND_HEAD + LIMITS_BYTE
 pub const RECORD_OVERHEAD: usize = LEN_BYTES + TAG_BYTES;
 /// Every node takes records with so many bytes of text.
 pub const MIN_RECORD_BYTES: u16 = 256;
+/// No record has more bytes of text than its length can say, tag included.
+pub const MAX_RECORD_BYTES: u16 = u16::MAX - TAG_BYTES as u16;
 
 /// What a handshake is bound to, besides the keys.
 pub(super) fn prologue(network: &Network) -> [&[u8]; 2] {

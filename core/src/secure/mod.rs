@@ -14,7 +14,7 @@ mod noise;
 
 pub use aead::{Aead, ChaChaPoly, REKEY_RECORDS, TAG_BYTES, noise_nonce};
 pub use channel::{Halves, Opener, Sealer, Secured};
-pub use hello::{MIN_RECORD_BYTES, RECORD_OVERHEAD, SUITE, VERSION};
+pub use hello::{MAX_RECORD_BYTES, MIN_RECORD_BYTES, RECORD_OVERHEAD, SUITE, VERSION};
 pub use key::{KEY_BYTES, KeyError, SecretKey, check_id};
 
 use core::fmt;
@@ -49,8 +49,8 @@ pub struct Credentials {
     pub key: SecretKey,
     /// The network that both ends must be on.
     pub network: Network,
-    /// Longest text of a record that we take, in bytes; [`MIN_RECORD_BYTES`] at least. It is further limited by the
-    /// buffer of the channel.
+    /// Longest text of a record that we take, in bytes; [`MIN_RECORD_BYTES`] at least, [`MAX_RECORD_BYTES`] at most. It
+    /// is further limited by the buffer of the channel.
     pub max_record_bytes: u16,
 }
 

@@ -15,12 +15,12 @@ fn params() -> NoiseParams {
 }
 
 /// Magic, version and suite, then BLAKE2s of the network's name, which is empty.
-fn prologue() -> Vec<u8> {
+pub(crate) fn prologue() -> Vec<u8> {
     wire("'kf' 01 01 69217a3079908094e11121d042354a7c1f55b6482ca1a51e1b250dfd1ed0eef9")
 }
 
 /// The X25519 public key of a node, as the other implementation derives it from its secret.
-fn public(key: &SecretKey) -> Vec<u8> {
+pub(crate) fn public(key: &SecretKey) -> Vec<u8> {
     use snow::params::DHChoice;
     use snow::resolvers::{CryptoResolver, DefaultResolver};
     let mut dh = DefaultResolver.resolve_dh(&DHChoice::Curve25519).unwrap();

@@ -1,6 +1,6 @@
 //! What enemies try with records.
 
-use kitfox_core::connection::{CloseReason, Input};
+use kitfox_core::connection::{CloseReason, Input, Timeout};
 use kitfox_core::secure::Credentials;
 use kitfox_core::storage::Storage;
 use kitfox_core::{ProtocolError, secure};
@@ -21,6 +21,7 @@ on_both_tiers!(
     what_came_before_a_bad_record_is_delivered,
     the_other_directions_record_does_not_open,
     a_record_of_another_connection_does_not_open,
+    a_record_that_has_begun_ends_in_time,
 );
 
 /// A pair, and records of one message each from Alice to Bob.
@@ -137,4 +138,27 @@ fn a_record_of_another_connection_does_not_open<S: Storage>() {
     pair.drive();
     pair.b.receive(at(0), &records[0]);
     assert_eq!(pair.b.closed(), Some(bad()));
+}
+
+/// As a frame must: it may hold the beginning of one.
+fn a_record_that_has_begun_ends_in_time<S: Storage>() {
+    let end = config().frame_timeout.as_millis() as u64;
+    for late in [false, true] {
+        let (mut pair, mut records) = with_records::<S>(1);
+        let record = records.remove(0);
+        let (last, begun) = record.split_last().unwrap();
+        // A byte now and then does not move the deadline.
+        for (time, byte) in (0..end).step_by(end as usize / begun.len()).zip(begun) {
+            assert_eq!(pair.b.receive(at(time), &[*byte]), []);
+        }
+        assert_eq!(pair.b.tell(at(end - 1), Input::Timeout), []);
+        if late {
+            let closed = Act::closed(CloseReason::Timeout(Timeout::Frame));
+            assert_eq!(pair.b.tell(at(end), Input::Timeout), [closed]);
+        } else {
+            pair.b.receive(at(end - 1), &[*last]);
+            assert_eq!(pair.b.notified(), ["0"]);
+            assert_eq!(pair.b.tell(at(end * 100), Input::Timeout), [], "an idle connection has no deadline");
+        }
+    }
 }
