@@ -34,9 +34,11 @@ fn main() {
     // From the chip's random number generator. This line is plain, and seeds are all that they are for.
     let (mut sensor_entropy, mut logger_entropy) = (numbers(1), numbers(2));
     let (sensor, mut sensor_runner) =
-        new_stream(&mut sensor_memory, Options::plain(id("sensor"), &mut sensor_entropy)).expect("the options are sound");
+        new_stream(&mut sensor_memory, Options::plain(id("sensor"), &mut sensor_entropy))
+            .expect("the options are sound");
     let (logger, mut logger_runner) =
-        new_stream(&mut logger_memory, Options::plain(id("logger"), &mut logger_entropy)).expect("the options are sound");
+        new_stream(&mut logger_memory, Options::plain(id("logger"), &mut logger_entropy))
+            .expect("the options are sound");
 
     let inbox = Inbox::<2, 64>::new();
     let talk = async {

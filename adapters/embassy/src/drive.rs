@@ -111,6 +111,7 @@ where
                     return taken;
                 }
                 Pass::Stalled => {
+                    self.look_later(connection);
                     // What concerns others does not wait for the handler.
                     self.tell(Input::Wake);
                     return taken;
@@ -140,6 +141,13 @@ where
             if let Some(connection) = connection {
                 self.feed(connection, &mut []);
             }
+        }
+    }
+
+    fn look_later(&self, connection: ConnectionId) {
+        let places = &mut *self.places.borrow_mut();
+        if let Some(place) = places.iter_mut().find(|place| place.connection == Some(connection)) {
+            place.look = true;
         }
     }
 
@@ -219,16 +227,19 @@ where
         let shared = &mut *self.shared.borrow_mut();
         let handler = &mut **self.handler.borrow_mut();
         let now = now();
-        let current = match &input {
-            Input::Bytes { connection, bytes } if !bytes.is_empty() => Some(*connection),
-            _ => None,
+        let delivers = match &input {
+            // An open connection may have messages without any more bytes: records hold several.
+            Input::Bytes { connection, bytes } => {
+                !bytes.is_empty() || shared.core.rx(*connection).is_some_and(|rx| rx.is_open())
+            }
+            _ => false,
         };
         let waker = self.waker.borrow();
         let mut cx = Context::from_waker(&waker);
         let (mut pass, mut asked, mut unplaced) = (Pass::Done, None, None);
         let mut actions = shared.core.handle(now, input);
         loop {
-            if current.is_some() && handler.poll_ready(&mut cx).is_pending() {
+            if delivers && handler.poll_ready(&mut cx).is_pending() {
                 pass = Pass::Stalled;
                 break;
             }

@@ -87,7 +87,9 @@ impl fmt::Display for BuildError {
             Self::PeerId => f.write_str("the peer id cannot be the last segment of a URL"),
             Self::AdvertisedUrl(error) => write!(f, "advertised URL: {error}"),
             Self::AdvertisedId => f.write_str("the advertised URL does not end in the peer id"),
-            Self::AdvertisedScheme => f.write_str("the advertised URL has the scheme of the other kind of channel"),
+            Self::AdvertisedScheme => {
+                f.write_str("the advertised URL has the scheme of the other kind of channel")
+            }
             Self::Entropy(error) => error.fmt(f),
             Self::NothingToListenOn => f.write_str("no socket or no port to listen on"),
         }

@@ -3,10 +3,10 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use kitfox_core::{Peer, PeerId};
 use kitfox_core::node::{ConnectionId, DownCause, MessageId, NotSentCause, Numbers, PeerKey};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::Storage;
+use kitfox_core::{Peer, PeerId};
 
 /// The node, as a handler may use it while it is called: send, reply, register, block, disconnect, refuse.
 ///

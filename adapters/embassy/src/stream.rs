@@ -60,7 +60,13 @@ where
 }
 
 /// Drives a node over streams. See [`run`](Self::run).
-pub struct StreamRunner<'d, S: Storage, const RX: usize = 1024, const TX: usize = 1024, C: Protection = Secured> {
+pub struct StreamRunner<
+    'd,
+    S: Storage,
+    const RX: usize = 1024,
+    const TX: usize = 1024,
+    C: Protection = Secured,
+> {
     shared: &'d RefCell<Shared<S, C>>,
     identity: C::Identity,
     entropy: &'d mut dyn Entropy,
@@ -70,7 +76,9 @@ pub struct StreamRunner<'d, S: Storage, const RX: usize = 1024, const TX: usize 
     buffers: &'d mut SocketBuffers<RX, TX>,
 }
 
-impl<S: Storage, C: Protection, const RX: usize, const TX: usize> fmt::Debug for StreamRunner<'_, S, RX, TX, C> {
+impl<S: Storage, C: Protection, const RX: usize, const TX: usize> fmt::Debug
+    for StreamRunner<'_, S, RX, TX, C>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StreamRunner")
     }
@@ -104,7 +112,8 @@ where
         handler: &mut impl Handler<S>,
     ) -> CloseReason {
         let Self { shared, identity, entropy, own_id, advertise, close_timeout, buffers } = self;
-        let ours = Ours { identity, entropy: RefCell::new(&mut **entropy), id: *own_id, advertise: *advertise };
+        let ours =
+            Ours { identity, entropy: RefCell::new(&mut **entropy), id: *own_id, advertise: *advertise };
         let driver = Driver::<_, _, _, 1>::new(waker().await, shared, handler, ours);
         driver.forget_connections();
         let minding = async {
@@ -162,8 +171,12 @@ where
     }
 
     fn accept_stream(&self) -> Result<ConnectionId, CloseReason> {
-        let connection =
-            self.shared.borrow_mut().core.accept(now(), C::accept(self.ours.identity)).map_err(CloseReason::Capacity)?;
+        let connection = self
+            .shared
+            .borrow_mut()
+            .core
+            .accept(now(), C::accept(self.ours.identity))
+            .map_err(CloseReason::Capacity)?;
         Totals::count(&mut self.shared.borrow_mut().totals.accepted);
         self.occupy(connection);
         Ok(connection)

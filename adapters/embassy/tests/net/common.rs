@@ -123,6 +123,7 @@ pub(crate) struct Reporter {
     pub(crate) to_module: Rc<RefCell<Vec<ToModule>>>,
     pub(crate) admits: Rc<Cell<bool>>,
     pub(crate) validates: Rc<Cell<bool>>,
+    pub(crate) shakes_hands: Rc<Cell<bool>>,
     pub(crate) at_home: Rc<Cell<bool>>,
     pub(crate) preflight: &'static [u8],
     pub(crate) preflights: Rc<RefCell<Vec<Vec<u8>>>>,
@@ -137,6 +138,7 @@ impl Default for Reporter {
             to_module: Rc::default(),
             admits: Rc::new(Cell::new(true)),
             validates: Rc::new(Cell::new(true)),
+            shakes_hands: Rc::new(Cell::new(true)),
             at_home: Rc::new(Cell::new(true)),
             preflight: b"",
             preflights: Rc::default(),
@@ -160,6 +162,10 @@ impl Handler<Board> for Reporter {
     fn module(&mut self, _: &mut Ops<'_, Board>, message: &Incoming<'_>) -> Result<(), Refused> {
         self.to_module.borrow_mut().push((message.module.into(), message.data.to_vec()));
         Ok(())
+    }
+
+    fn admit_handshake(&mut self, _: &PeerId) -> bool {
+        self.shakes_hands.get()
     }
 
     fn peer_connect(&mut self, _: &Peer<'_>) -> Result<(), Refused> {

@@ -139,9 +139,8 @@ fn an_advertised_url_is_what_peers_know<W: Wire>() {
 fn a_node_that_makes_no_sense_is_not_made<W: Wire>() {
     test(async |sim| {
         let machine = Machine::new(&sim, &Hub::default(), 1);
-        let refused = |options: Options<'static, W>| {
-            new(machine.stack, resources(), options).map(|_| ()).unwrap_err()
-        };
+        let refused =
+            |options: Options<'static, W>| new(machine.stack, resources(), options).map(|_| ()).unwrap_err();
         let with = |advertise: String| Options { advertise: Some(advertise.leak()), ..W::options("fox") };
         assert!(matches!(refused(with("fox".into())), BuildError::AdvertisedUrl(_)));
         assert_eq!(refused(with(W::url(1, 1, "cat"))), BuildError::AdvertisedId);

@@ -3,9 +3,7 @@
 use std::pin::pin;
 
 use embassy_time::Duration;
-use kitfox_embassy::{
-    Inbox, MAX_WAITING_TASKS, NotDialable, NotSentCause, SendError, SendRefused, new,
-};
+use kitfox_embassy::{Inbox, MAX_WAITING_TASKS, NotDialable, NotSentCause, SendError, SendRefused, new};
 
 use crate::common::*;
 use crate::hub::Hub;
@@ -121,12 +119,15 @@ fn what_cannot_be_sent_is_refused_at_once<W: Wire>() {
         let send = async |url: &str, data: &[u8]| alice.node.send_notify(url, SPACE, data).await;
         assert_eq!(send(&bob.url, &[0; 2000]).await, Err(SendError::TooLarge));
         assert!(matches!(send("nonsense", b"").await, Err(SendError::InvalidUrl(_))));
-        assert_eq!(send(&W::url(2, 1, "bob").replace(W::scheme(), other), b"").await, Err(SendError::WrongScheme));
-        assert_eq!(send(&format!("{}://10.0.0.2:1", W::scheme()), b"").await, Err(SendError::NotDialable(NotDialable::NoPeerId)));
         assert_eq!(
-            send(&W::url(9, 0, "eve"), b"").await,
-            Err(SendError::NotDialable(NotDialable::PortZero))
+            send(&W::url(2, 1, "bob").replace(W::scheme(), other), b"").await,
+            Err(SendError::WrongScheme)
         );
+        assert_eq!(
+            send(&format!("{}://10.0.0.2:1", W::scheme()), b"").await,
+            Err(SendError::NotDialable(NotDialable::NoPeerId))
+        );
+        assert_eq!(send(&W::url(9, 0, "eve"), b"").await, Err(SendError::NotDialable(NotDialable::PortZero)));
         assert_eq!(send(&alice.url, b"").await, Err(SendError::NotDialable(NotDialable::OurOwnId)));
         assert_eq!(alice.node.stats().await.queued_bytes, 0);
     });

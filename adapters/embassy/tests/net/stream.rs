@@ -19,7 +19,8 @@ fn two_nodes_talk_over_a_line<W: Wire>() {
     test(async |_| {
         let url = |name| format!("{}://line:1/{}", W::scheme(), W::id(name));
         let (there, back) = (Line::new(), Line::new());
-        let (mut ours, mut theirs) = (Resources::<Board, 1, 1024, 1024, W>::new(), Resources::<Board, 1, 1024, 1024, W>::new());
+        let (mut ours, mut theirs) =
+            (Resources::<Board, 1, 1024, 1024, W>::new(), Resources::<Board, 1, 1024, 1024, W>::new());
         let (alice, mut alice_runs) = new_stream(&mut ours, W::options("alice")).unwrap();
         let (bob, mut bob_runs) = new_stream(&mut theirs, W::options("bob")).unwrap();
         for node in [alice, bob] {
