@@ -33,7 +33,7 @@ mod secured {
         messages::firmware_dials_and_answers_notifies_and_modules,
         messages::a_message_over_many_segments_is_put_together,
         messages::a_thousand_messages_come_back_byte_for_byte,
-        messages::a_message_that_firmware_does_not_take_is_handed_back_and_the_connection_stays,
+        messages::a_message_that_firmware_does_not_take_is_refused_and_the_connection_stays,
         messages::what_firmware_does_is_in_its_log,
         peers::a_host_that_restarts_is_found_again,
         peers::firmware_that_restarts_is_welcome_again,

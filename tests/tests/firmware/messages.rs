@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use kitfox_smol::{CloseReason, NotSentCause};
+use kitfox_smol::{CloseReason, SendError};
 use kitfox_tests::firmware::{ECHO, SPACE};
 
 use crate::bench::{Bench, Setup, log};
@@ -63,13 +63,13 @@ pub(crate) fn an_oversize_message_closes_its_connection_and_the_next_one_works(s
     })
 }
 
-pub(crate) fn a_message_that_firmware_does_not_take_is_handed_back_and_the_connection_stays(
+pub(crate) fn a_message_that_firmware_does_not_take_is_refused_and_the_connection_stays(
     setup: Setup,
 ) -> Test {
     Box::pin(async move {
         let bench = Bench::new(setup).await;
-        bench.host.node.module(&bench.url, SPACE, ECHO, &vec![7; setup.board.frame_bytes]).unwrap();
-        assert_eq!(bench.host.not_sent().await, NotSentCause::TooLargeForPeer);
+        let refused = bench.host.node.module(&bench.url, SPACE, ECHO, &vec![7; setup.board.frame_bytes]);
+        assert_eq!(refused, Err(SendError::TooLargeForPeer));
         bench.answers(b"after").await;
         assert!(bench.host.is_at_peace());
     })
