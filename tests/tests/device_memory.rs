@@ -1,6 +1,10 @@
 //! What each parameter of a device's memory costs, as docs/memory.md says.
 
-use kitfox_embassy::Resources;
+use kitfox_embassy::{Plain, Secured};
+
+/// What a plain node owns.
+type Resources<S, const SOCKETS: usize, const RX: usize = 1024, const TX: usize = 1024> =
+    kitfox_embassy::Resources<S, SOCKETS, RX, TX, Plain>;
 
 const SOCKETS: usize = 3;
 // Defaults of the tier.
@@ -47,6 +51,13 @@ fn larger_ring_buffers_cost_each_socket_as_many_bytes() {
 #[test]
 fn another_socket_costs_its_ring_buffers() {
     assert_eq!(size_of::<Resources<base::Board, { SOCKETS + 1 }>>() - BASE, 2048);
+}
+
+#[test]
+fn longer_records_cost_each_connection_twice_as_many_bytes() {
+    type With<const BYTES: usize> =
+        kitfox_embassy::Resources<base::Board, SOCKETS, 1024, 1024, Secured<BYTES>>;
+    assert_eq!(size_of::<With<{ 528 + 64 }>>() - size_of::<With<528>>(), 2 * 64 * CONNECTIONS);
 }
 
 /// The sizes of one more of each, on a machine with pointers of `usize`. Printed by `-- --nocapture`.

@@ -7,23 +7,38 @@ use embassy_futures::block_on;
 use embassy_futures::select::{Either3, select3};
 use embassy_sync::blocking_mutex::raw::NoopRawMutex;
 use embassy_sync::pipe::Pipe;
-use kitfox_embassy::{Inbox, NoHandler, Options, Resources, Role, fixed, new_stream};
+use kitfox_embassy::{Entropy, Inbox, NoHandler, Options, PeerId, Plain, Resources, Role, fixed, new_stream};
 
 fixed!(Board { connections: 1, peers: 1, frame: 512, tx: 256, outbox: 512 });
 
 /// One direction of the line.
 type Wire = Pipe<NoopRawMutex, 32>;
 
+fn id(text: &str) -> PeerId {
+    PeerId::new(text).expect("1 to 64 bytes")
+}
+
+/// What stands here for random bytes.
+fn numbers(number: u8) -> impl Entropy {
+    move |bytes: &mut [u8; 32]| {
+        bytes.fill(number);
+        Ok(())
+    }
+}
+
 fn main() {
     let (to_sensor, to_logger) = (Wire::new(), Wire::new());
     let (mut sensor_memory, mut logger_memory) =
-        (Resources::<Board, 1, 64, 64>::new(), Resources::<Board, 1, 64, 64>::new());
+        (Resources::<Board, 1, 64, 64, Plain>::new(), Resources::<Board, 1, 64, 64, Plain>::new());
 
-    // The seeds come from the chip's random number generator.
+    // From the chip's random number generator. This line is plain, and seeds are all that they are for.
+    let (mut sensor_entropy, mut logger_entropy) = (numbers(1), numbers(2));
     let (sensor, mut sensor_runner) =
-        new_stream(&mut sensor_memory, &Options::new("sensor", 1)).expect("the options are sound");
+        new_stream(&mut sensor_memory, Options::plain(id("sensor"), &mut sensor_entropy))
+            .expect("the options are sound");
     let (logger, mut logger_runner) =
-        new_stream(&mut logger_memory, &Options::new("logger", 2)).expect("the options are sound");
+        new_stream(&mut logger_memory, Options::plain(id("logger"), &mut logger_entropy))
+            .expect("the options are sound");
 
     let inbox = Inbox::<2, 64>::new();
     let talk = async {

@@ -73,14 +73,14 @@ fn put_id(url: &mut OwnUrl, id: &PeerId) {
     }
 }
 
-/// An id that a URL can carry as its last segment.
-pub(crate) fn usable_id(id: &str) -> Option<PeerId> {
+/// Whether a URL can carry this id as its last segment.
+pub(crate) fn is_usable(id: &PeerId) -> bool {
     let mut url = OwnUrl::new();
-    url.push_str("ws://a:1/").ok()?;
-    url.push_str(id).ok()?;
+    put(&mut url, "ws://a:1");
+    put_id(&mut url, id);
     let rules = UrlRules { path: PathRule::SingleSegment, ..UrlRules::default() };
-    let url = PeerUrl::parse(&url, &rules).ok()?;
-    if url.peer_id() == Some(id) { PeerId::new(id) } else { None }
+    let parsed = PeerUrl::parse(&url, &rules).ok().and_then(|url| url.peer_id().and_then(PeerId::new));
+    parsed.as_ref() == Some(id)
 }
 
 /// The address that a host of a URL stands for, if it is written as one that this stack can reach.

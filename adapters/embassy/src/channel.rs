@@ -1,20 +1,91 @@
 //! How the connections of a node are protected: the one place that knows which channels there are.
 
+use core::fmt;
+
+use kitfox_core::PeerId;
 use kitfox_core::connection::{Channel, Plain};
+use kitfox_core::secure::{self, Aead, Credentials, DEVICE_RECORD_BYTES, KeyError, RECORD_OVERHEAD};
+use kitfox_core::storage::{Buffer, FixedBuffer};
+
+/// Bytes of a buffer that takes the records of a microcontroller: 1 KiB of text, and what a record adds to it.
+pub const RECORD_BUFFER_BYTES: usize = DEVICE_RECORD_BYTES as usize + RECORD_OVERHEAD;
+
+/// The secured channel, with two buffers of `BYTES` bytes for each connection: one for the record that arrives, one for
+/// the record that is written. At least [`MIN_RECORD_BYTES`](secure::MIN_RECORD_BYTES) and [`RECORD_OVERHEAD`] long.
+pub type Secured<const BYTES: usize = RECORD_BUFFER_BYTES> = secure::Secured<FixedBuffer<BYTES>>;
+
+/// Both halves of a channel.
+type Halves<C> = (<C as Channel>::Opener, <C as Channel>::Sealer);
 
 /// A channel that this crate can make the halves of.
 pub trait Protection: Channel {
     /// Whether our URLs, and those that can be dialled, are those of secured connections (`wss`, `https`).
     const SECURED: bool;
 
-    /// Both halves of the channel of a connection that begins.
-    fn halves() -> (Self::Opener, Self::Sealer);
+    /// Who we are.
+    type Identity: fmt::Debug;
+
+    /// The last segment of our URLs.
+    fn peer_id(ours: &Self::Identity) -> PeerId;
+
+    /// Whether a peer with this id can be spoken to.
+    ///
+    /// # Errors
+    /// [`KeyError`] says why it cannot.
+    fn check(peer: &PeerId) -> Result<(), KeyError>;
+
+    /// The halves of a channel that we opened to `peer`.
+    ///
+    /// # Errors
+    /// As for [`check`](Self::check).
+    fn dial(ours: &Self::Identity, peer: &PeerId) -> Result<Halves<Self>, KeyError>;
+
+    /// The halves of a channel that a peer opened.
+    fn accept(ours: &Self::Identity) -> Halves<Self>;
 }
 
+/// Ids are what peers claim them to be.
 impl Protection for Plain {
     const SECURED: bool = false;
 
-    fn halves() -> (Self, Self) {
+    type Identity = PeerId;
+
+    fn peer_id(ours: &PeerId) -> PeerId {
+        *ours
+    }
+
+    fn check(_: &PeerId) -> Result<(), KeyError> {
+        Ok(())
+    }
+
+    fn dial(_: &PeerId, _: &PeerId) -> Result<Halves<Self>, KeyError> {
+        Ok(Default::default())
+    }
+
+    fn accept(_: &PeerId) -> Halves<Self> {
         Default::default()
+    }
+}
+
+/// Ids are keys, and both ends prove theirs.
+impl<B: Buffer, A: Aead> Protection for secure::Secured<B, A> {
+    const SECURED: bool = true;
+
+    type Identity = Credentials;
+
+    fn peer_id(ours: &Credentials) -> PeerId {
+        ours.key.peer_id()
+    }
+
+    fn check(peer: &PeerId) -> Result<(), KeyError> {
+        secure::check_id(peer)
+    }
+
+    fn dial(ours: &Credentials, peer: &PeerId) -> Result<Halves<Self>, KeyError> {
+        Self::dial(ours, peer)
+    }
+
+    fn accept(ours: &Credentials) -> Halves<Self> {
+        Self::accept(ours)
     }
 }

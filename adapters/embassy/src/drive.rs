@@ -4,15 +4,17 @@ use core::cell::{Cell, RefCell};
 use core::task::{Context, Waker};
 
 use embassy_net::IpAddress;
-use kitfox_core::connection::{Answer, Channel, CloseReason, Question, QuestionId, Wants};
+use kitfox_core::connection::{Answer, CloseReason, Question, QuestionId, Wants};
 use kitfox_core::node::{Action, ConnectionId, ConnectionState, Input};
 use kitfox_core::router::Target;
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
 use kitfox_core::{ApiMisuse, PeerId};
+use zeroize::Zeroizing;
 
 use crate::addr::OwnUrl;
 use crate::channel::Protection;
+use crate::entropy::Entropy;
 use crate::handler::{Down, Handler, Incoming, Ops};
 use crate::node::Shared;
 use crate::stats::Totals;
@@ -26,6 +28,8 @@ pub(crate) struct Place {
     pub(crate) closed: Option<CloseReason>,
     /// The core was told something that may have a consequence for this connection: show it its bytes again, or none.
     pub(crate) look: bool,
+    /// The next step of its handshake is to be taken.
+    pub(crate) work: bool,
     /// Our address on it.
     pub(crate) local: Option<IpAddress>,
     /// Our own URL, as this connection's peer is to know it.
@@ -35,17 +39,26 @@ pub(crate) struct Place {
 impl Place {
     /// One that carries nothing.
     pub(crate) const fn new() -> Self {
-        Self { connection: None, closed: None, look: false, local: None, own_url: OwnUrl::new() }
+        Self { connection: None, closed: None, look: false, work: false, local: None, own_url: OwnUrl::new() }
     }
 }
 
+/// What we are and bring along.
+pub(crate) struct Ours<'a, C: Protection> {
+    pub(crate) identity: &'a C::Identity,
+    pub(crate) entropy: RefCell<&'a mut dyn Entropy>,
+    pub(crate) id: PeerId,
+    pub(crate) advertise: Option<&'a str>,
+}
+
 /// Everything that the futures of one runner use together. All of them are one task.
-pub(crate) struct Driver<'a, S: Storage, C: Channel, H, const PLACES: usize> {
+pub(crate) struct Driver<'a, S: Storage, C: Protection, H, const PLACES: usize> {
     pub(crate) shared: &'a RefCell<Shared<S, C>>,
     pub(crate) handler: RefCell<&'a mut H>,
     pub(crate) places: RefCell<[Place; PLACES]>,
-    pub(crate) advertise: Option<&'a str>,
-    pub(crate) own_id: PeerId,
+    pub(crate) ours: Ours<'a, C>,
+    /// The place that took the last step of a handshake.
+    pub(crate) worked: Cell<usize>,
     /// Something was done that concerns parts of the runner which had their turn before: the task is to be woken.
     pub(crate) again: Cell<bool>,
     /// There may be a connection to dial that no socket has taken.
@@ -60,6 +73,8 @@ enum Decision {
     Refuse,
     /// Our preflight, which the handler is asked for again.
     Gather,
+    /// Random bytes.
+    Draw,
 }
 
 /// Why one look at the core's actions ended.
@@ -89,8 +104,14 @@ where
             match pass {
                 Pass::More => {}
                 Pass::Done if wants == Wants::Again => {}
-                Pass::Done => return taken,
+                Pass::Done => {
+                    if wants == Wants::Work {
+                        self.plan_work(connection);
+                    }
+                    return taken;
+                }
                 Pass::Stalled => {
+                    self.look_later(connection);
                     // What concerns others does not wait for the handler.
                     self.tell(Input::Wake);
                     return taken;
@@ -123,6 +144,39 @@ where
         }
     }
 
+    fn look_later(&self, connection: ConnectionId) {
+        let places = &mut *self.places.borrow_mut();
+        if let Some(place) = places.iter_mut().find(|place| place.connection == Some(connection)) {
+            place.look = true;
+        }
+    }
+
+    fn plan_work(&self, connection: ConnectionId) {
+        let places = &mut *self.places.borrow_mut();
+        if let Some(place) = places.iter_mut().find(|place| place.connection == Some(connection)) {
+            place.work = true;
+            self.again.set(true);
+        }
+    }
+
+    /// Takes one step of one handshake: all that is done for handshakes in one turn of the task. It is the longest that
+    /// a node ever works at a stretch, and everybody else has a turn before the next one.
+    pub(crate) fn work(&self) {
+        let next = {
+            let places = &mut *self.places.borrow_mut();
+            let mut order = (1..=PLACES).map(|step| (self.worked.get() + step) % PLACES);
+            order.find(|&place| core::mem::take(&mut places[place].work)).and_then(|place| {
+                self.worked.set(place);
+                places[place].look = true;
+                places[place].connection
+            })
+        };
+        if let Some(connection) = next {
+            self.shared.borrow_mut().core.work(now(), connection);
+            self.again.set(true);
+        }
+    }
+
     /// Whether the handler takes messages; if not it wakes the runner when it does.
     pub(crate) fn is_ready(&self) -> bool {
         let waker = self.waker.borrow();
@@ -147,21 +201,45 @@ where
         first
     }
 
+    /// A connection that was to be dialled is established: its channel begins. `false` if it does not.
+    #[inline(never)]
+    pub(crate) fn connected(&self, connection: ConnectionId) -> bool {
+        let connected = {
+            let shared = &mut *self.shared.borrow_mut();
+            let peers = shared.core.peers();
+            let peer = peers.peer_of(connection).and_then(|peer| peers.id(peer));
+            let halves = peer.and_then(|peer| C::dial(self.ours.identity, peer).ok());
+            let connected =
+                halves.is_some_and(|halves| shared.core.connected(now(), connection, halves).is_ok());
+            if connected {
+                Totals::count(&mut shared.totals.dialled);
+            }
+            connected
+        };
+        if !connected {
+            self.tell(Input::Failed(connection));
+        }
+        connected
+    }
+
     /// Takes actions until there are none, or until there is something to do that needs the core.
     fn pass(&self, input: Input<'_>) -> (Pass, usize, Wants) {
         let shared = &mut *self.shared.borrow_mut();
         let handler = &mut **self.handler.borrow_mut();
         let now = now();
-        let current = match &input {
-            Input::Bytes { connection, bytes } if !bytes.is_empty() => Some(*connection),
-            _ => None,
+        let delivers = match &input {
+            // An open connection may have messages without any more bytes: records hold several.
+            Input::Bytes { connection, bytes } => {
+                !bytes.is_empty() || shared.core.rx(*connection).is_some_and(|rx| rx.is_open())
+            }
+            _ => false,
         };
         let waker = self.waker.borrow();
         let mut cx = Context::from_waker(&waker);
         let (mut pass, mut asked, mut unplaced) = (Pass::Done, None, None);
         let mut actions = shared.core.handle(now, input);
         loop {
-            if current.is_some() && handler.poll_ready(&mut cx).is_pending() {
+            if delivers && handler.poll_ready(&mut cx).is_pending() {
                 pass = Pass::Stalled;
                 break;
             }
@@ -216,7 +294,7 @@ where
         let now = now();
         let places = &mut *self.places.borrow_mut();
         let place = places.iter_mut().find(|place| place.connection == Some(connection));
-        let own_url = match (&place, self.advertise) {
+        let own_url = match (&place, self.ours.advertise) {
             (_, Some(url)) => url,
             (Some(place), None) => place.own_url.as_str(),
             (None, None) => "",
@@ -224,6 +302,15 @@ where
         let answered = match decision {
             Decision::Accept => shared.core.answer(now, connection, id, Answer::Accept),
             Decision::Refuse => shared.core.answer(now, connection, id, Answer::Refuse),
+            Decision::Draw => {
+                let mut bytes = Zeroizing::new([0; 32]);
+                let drawn = self.ours.entropy.borrow_mut().fill(&mut bytes);
+                if drawn.is_err() {
+                    warning!("connection {}: no random bytes for a handshake", connection.index());
+                }
+                let answer = if drawn.is_ok() { Answer::Randomness(&bytes) } else { Answer::Refuse };
+                shared.core.answer(now, connection, id, answer)
+            }
             Decision::Gather => {
                 let url = PeerUrl::parse(own_url, &shared.url_rules);
                 let peer = shared.core.rx(connection).and_then(|rx| rx.peer());
@@ -252,6 +339,8 @@ where
 /// Asks the handler while the question lasts.
 fn decide<S: Storage, H: Handler<S>>(handler: &mut H, ops: &Ops<'_, S>, question: Question<'_>) -> Decision {
     let accepted = match question {
+        Question::Randomness => return Decision::Draw,
+        Question::AdmitHandshake { claimed } => handler.admit_handshake(&claimed),
         Question::AdmitPeer { peer } => handler.peer_connect(&peer).is_ok(),
         Question::HasLocalAgents => ops.directory().local_agents_targets().any(|target| match target {
             Target::Space { space, .. } => handler.has_local_agents(space),

@@ -7,6 +7,8 @@ use kitfox_core::connection::{NotDialable, PushError};
 use kitfox_core::router::SendRefused;
 use kitfox_core::wire::UrlError;
 
+use crate::entropy::NoEntropy;
+
 /// Why a node was not made: the caller's fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -18,6 +20,10 @@ pub enum BuildError {
     AdvertisedUrl(UrlError),
     /// The advertised URL does not end in the peer id.
     AdvertisedId,
+    /// The advertised URL is one for the other kind of channel: `ws` of a secured node, or `wss` of a plain one.
+    AdvertisedScheme,
+    /// There is nothing random to begin with.
+    Entropy(NoEntropy),
     /// There are no sockets, or port 0 was given.
     NothingToListenOn,
 }
@@ -81,6 +87,10 @@ impl fmt::Display for BuildError {
             Self::PeerId => f.write_str("the peer id cannot be the last segment of a URL"),
             Self::AdvertisedUrl(error) => write!(f, "advertised URL: {error}"),
             Self::AdvertisedId => f.write_str("the advertised URL does not end in the peer id"),
+            Self::AdvertisedScheme => {
+                f.write_str("the advertised URL has the scheme of the other kind of channel")
+            }
+            Self::Entropy(error) => error.fmt(f),
             Self::NothingToListenOn => f.write_str("no socket or no port to listen on"),
         }
     }

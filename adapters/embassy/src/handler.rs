@@ -3,10 +3,10 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use kitfox_core::Peer;
 use kitfox_core::node::{ConnectionId, DownCause, MessageId, NotSentCause, Numbers, PeerKey};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::Storage;
+use kitfox_core::{Peer, PeerId};
 
 /// The node, as a handler may use it while it is called: send, reply, register, block, disconnect, refuse.
 ///
@@ -89,6 +89,13 @@ pub trait Handler<S: Storage> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let _ = cx;
         Poll::Ready(())
+    }
+
+    /// May the handshake of a secured connection go on with a peer that claims this id? It has proven nothing yet, and
+    /// what follows costs us the time of three steps: here is where to turn away ids that are known to be unwanted.
+    fn admit_handshake(&mut self, claimed: &PeerId) -> bool {
+        let _ = claimed;
+        true
     }
 
     /// May this peer connect?

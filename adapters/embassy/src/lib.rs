@@ -11,6 +11,7 @@ mod fmt;
 mod addr;
 mod channel;
 mod drive;
+mod entropy;
 mod error;
 mod handler;
 mod inbox;
@@ -25,7 +26,8 @@ mod tcp;
 mod time;
 mod wakers;
 
-pub use channel::Protection;
+pub use channel::{Protection, RECORD_BUFFER_BYTES, Secured};
+pub use entropy::{Entropy, NoEntropy};
 pub use error::{BlockError, BuildError, NotConnected, SendError};
 pub use handler::{Down, Handler, Incoming, NoHandler, Ops, Refused};
 pub use inbox::{Inbox, Letter};
@@ -37,10 +39,11 @@ pub use stats::{Stats, Totals};
 pub use stream::{StreamRunner, new_stream};
 
 pub use kitfox_core as core;
-pub use kitfox_core::connection::{CloseReason, NotDialable, Refusal, Role, Timeout};
+pub use kitfox_core::connection::{CloseReason, NotDialable, Plain, Refusal, Role, Timeout};
 pub use kitfox_core::fixed;
 pub use kitfox_core::node::{
     ConnectionId, DownCause, MessageId, NodeConfig, NotSentCause, Numbers, PeerKey, PeerLimits, PendingPolicy,
 };
 pub use kitfox_core::router::{RegisterError, SendRefused};
+pub use kitfox_core::secure::{Credentials, DEVICE_RECORD_BYTES, KeyError, Network, SecretKey};
 pub use kitfox_core::{CapacityError, Config, Peer, PeerId, RouterLimits};

@@ -6,14 +6,14 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use embassy_sync::waitqueue::WakerRegistration;
-use kitfox_core::connection::{Channel, Plain};
+use kitfox_core::connection::{Channel, NotDialable};
 use kitfox_core::node::{MessageId, Node as Core};
 use kitfox_core::router::{BlockList, RegisterError};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::{PeerUrl, UrlRules};
 use kitfox_core::{Peer, PeerId};
 
-use crate::channel::Protection;
+use crate::channel::{Protection, Secured};
 use crate::error::{BlockError, NotConnected, SendError};
 use crate::handler::Ops;
 use crate::stats::{Stats, Totals};
@@ -40,7 +40,7 @@ pub(crate) struct Shared<S: Storage, C: Channel> {
 ///
 /// Its methods are asynchronous because they wait for their turn: from inside a handler, where the node is in use, they
 /// would wait for ever. A handler uses the [`Ops`] that it is given.
-pub struct Node<'d, S: Storage, C: Channel = Plain> {
+pub struct Node<'d, S: Storage, C: Channel = Secured> {
     pub(crate) shared: &'d RefCell<Shared<S, C>>,
 }
 
@@ -264,6 +264,11 @@ impl<S: Storage, C: Protection> Shared<S, C> {
         let url = PeerUrl::parse(to, &self.url_rules).map_err(SendError::InvalidUrl)?;
         if url.uses_tls() != C::SECURED {
             return Err(SendError::WrongScheme);
+        }
+        let id = url.peer_id().and_then(PeerId::new);
+        // Who is known was dialled or has proven its id.
+        if let Some(id) = id.filter(|id| self.core.peers().peer(id).is_none()) {
+            C::check(&id).map_err(|_| SendError::NotDialable(NotDialable::NoKey))?;
         }
         let sent = send(&mut self.core.ops(now()), url).map_err(SendError::from);
         match sent {

@@ -3,9 +3,10 @@
 use core::cell::RefCell;
 use core::fmt;
 
-use kitfox_core::connection::{Channel, Plain};
+use kitfox_core::connection::Channel;
 use kitfox_core::storage::Storage;
 
+use crate::channel::Secured;
 use crate::node::Shared;
 
 /// All memory of a node: tables, frame buffers and outboxes, whose sizes the storage tier `S` names
@@ -36,7 +37,7 @@ pub struct Resources<
     const SOCKETS: usize,
     const RX: usize = 1024,
     const TX: usize = 1024,
-    C: Channel = Plain,
+    C: Channel = Secured,
 > {
     pub(crate) shared: Option<RefCell<Shared<S, C>>>,
     pub(crate) buffers: [SocketBuffers<RX, TX>; SOCKETS],

@@ -11,15 +11,16 @@ use embassy_net::tcp::TcpSocket;
 use embassy_sync::waitqueue::WakerRegistration;
 use embassy_time::Timer;
 use kitfox_core::PeerId;
-use kitfox_core::connection::{Channel, Plain};
-use kitfox_core::node::{ConnectionState, Input, Node as Core};
+use kitfox_core::connection::Channel;
+use kitfox_core::node::{ConnectionState, Input, Node as Core, NodeConfig};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
 
 use crate::addr::{self, OwnAddresses};
-use crate::channel::Protection;
-use crate::drive::{Driver, Place};
+use crate::channel::{Protection, Secured};
+use crate::drive::{Driver, Ours, Place};
+use crate::entropy::Entropy;
 use crate::error::BuildError;
 use crate::handler::Handler;
 use crate::names::Names;
@@ -47,7 +48,7 @@ const STEPS_A_TURN: usize = 16;
 pub fn new<'d, S, C, const SOCKETS: usize, const RX: usize, const TX: usize>(
     stack: Stack<'d>,
     resources: &'d mut Resources<S, SOCKETS, RX, TX, C>,
-    options: &Options<'d>,
+    mut options: Options<'d, C>,
 ) -> Result<(Node<'d, S, C>, Runner<'d, S, SOCKETS, C>), BuildError>
 where
     S: Storage,
@@ -56,9 +57,9 @@ where
     if SOCKETS == 0 || options.port == 0 {
         return Err(BuildError::NothingToListenOn);
     }
-    let own_id = own_id(options)?;
+    let (own_id, seed) = begin(&mut options)?;
     let Resources { shared, buffers } = resources;
-    let shared = make(shared, options, own_id);
+    let shared = make(shared, &options.config, own_id, seed);
     let sockets = buffers.each_mut().map(|buffers| {
         let mut socket = TcpSocket::new(stack, &mut buffers.rx, &mut buffers.tx);
         // Messages are written as they come; waiting for more only delays them.
@@ -72,55 +73,68 @@ where
         accept_timeout: options.config.connection.preflight_timeout,
         tx_timeout: options.config.connection.tx_timeout,
     };
-    Ok((Node { shared }, Runner { shared, own_id, advertise: options.advertise, net, sockets }))
+    let Options { identity, entropy, advertise, .. } = options;
+    Ok((Node { shared }, Runner { shared, identity, entropy, own_id, advertise, net, sockets }))
 }
 
-/// Our id, if the options are sound.
-pub(crate) fn own_id(options: &Options<'_>) -> Result<PeerId, BuildError> {
-    let id = addr::usable_id(options.peer_id).ok_or(BuildError::PeerId)?;
+/// Our id and a seed, if the options are sound.
+pub(crate) fn begin<C: Protection>(options: &mut Options<'_, C>) -> Result<(PeerId, u64), BuildError> {
+    let id = C::peer_id(&options.identity);
+    if !addr::is_usable(&id) {
+        return Err(BuildError::PeerId);
+    }
     if let Some(url) = options.advertise {
         let url = PeerUrl::parse(url, &options.config.connection.url).map_err(BuildError::AdvertisedUrl)?;
         if url.peer_id().and_then(PeerId::new) != Some(id) {
             return Err(BuildError::AdvertisedId);
         }
+        if url.uses_tls() != C::SECURED {
+            return Err(BuildError::AdvertisedScheme);
+        }
     }
-    Ok(id)
+    let mut seed = [0; 32];
+    options.entropy.fill(&mut seed).map_err(BuildError::Entropy)?;
+    let [a, b, c, d, e, f, g, h, ..] = seed;
+    Ok((id, u64::from_le_bytes([a, b, c, d, e, f, g, h])))
 }
 
 /// Puts a new node into its memory. What it is put together from on the stack is gone afterwards.
 #[inline(never)]
 pub(crate) fn make<'d, S: Storage, C: Channel>(
     memory: &'d mut Option<RefCell<Shared<S, C>>>,
-    options: &Options<'_>,
+    config: &NodeConfig,
     own_id: PeerId,
+    seed: u64,
 ) -> &'d RefCell<Shared<S, C>> {
     memory.insert(RefCell::new(Shared {
-        core: Core::new(&options.config, own_id, options.seed, BlockList::new(&options.config.router)),
+        core: Core::new(config, own_id, seed, BlockList::new(&config.router)),
         runner: WakerRegistration::new(),
         waiting: Wakers::new(),
         totals: Totals::default(),
-        url_rules: options.config.connection.url,
+        url_rules: config.connection.url,
         network_up: false,
     }))
 }
 
 /// Drives a node: sockets, deadlines, questions. See [`run`](Self::run).
-pub struct Runner<'d, S: Storage, const SOCKETS: usize, C: Channel = Plain> {
+pub struct Runner<'d, S: Storage, const SOCKETS: usize, C: Protection = Secured> {
     shared: &'d RefCell<Shared<S, C>>,
+    identity: C::Identity,
+    entropy: &'d mut dyn Entropy,
     own_id: PeerId,
     advertise: Option<&'d str>,
     net: Net<'d>,
     sockets: [TcpSocket<'d>; SOCKETS],
 }
 
-impl<S: Storage, C: Channel, const SOCKETS: usize> fmt::Debug for Runner<'_, S, SOCKETS, C> {
+impl<S: Storage, C: Protection, const SOCKETS: usize> fmt::Debug for Runner<'_, S, SOCKETS, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Runner({SOCKETS} sockets on port {})", self.net.port)
     }
 }
 
 #[cfg(feature = "defmt")]
-impl<S: Storage, C: Channel, const SOCKETS: usize> defmt::Format for Runner<'_, S, SOCKETS, C> {
+impl<S: Storage, C: Protection, const SOCKETS: usize> defmt::Format for Runner<'_, S, SOCKETS, C> {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "Runner({=usize} sockets on port {=u16})", SOCKETS, self.net.port);
     }
@@ -137,8 +151,10 @@ where
     /// It wakes for sockets, deadlines, handles and changes of the network, and for nothing else. Dropping the future
     /// stops everything; running again begins with all connections failed.
     pub async fn run(&mut self, handler: &mut impl Handler<S>) -> ! {
-        let Self { shared, own_id, advertise, net, sockets } = self;
-        let driver = Driver::<_, _, _, SOCKETS>::new(waker().await, shared, handler, *own_id, *advertise);
+        let Self { shared, identity, entropy, own_id, advertise, net, sockets } = self;
+        let ours =
+            Ours { identity, entropy: RefCell::new(&mut **entropy), id: *own_id, advertise: *advertise };
+        let driver = Driver::<_, _, _, SOCKETS>::new(waker().await, shared, handler, ours);
         driver.begin_without_network();
         driver.forget_connections();
         let mut stages = sockets.each_mut().map(|socket| {
@@ -180,17 +196,16 @@ where
         waker: Waker,
         shared: &'a RefCell<Shared<S, C>>,
         handler: &'a mut H,
-        own_id: PeerId,
-        advertise: Option<&'a str>,
+        ours: Ours<'a, C>,
     ) -> Self {
         Self {
             shared,
             handler: RefCell::new(handler),
             places: RefCell::new([const { Place::new() }; PLACES]),
-            advertise,
-            own_id,
+            ours,
             again: Cell::new(false),
             dials: Cell::new(false),
+            worked: Cell::new(0),
             waker: RefCell::new(waker),
         }
     }
@@ -255,6 +270,7 @@ where
                 self.again.set(true);
             }
         }
+        self.work();
         self.shared.borrow_mut().runner.register(cx.waker());
         if self.again.take() {
             cx.waker().wake_by_ref();
@@ -304,7 +320,7 @@ where
     #[inline(never)]
     fn announce(&self, net: &Net<'_>, before: OwnAddresses, after: OwnAddresses) {
         let mut handler = self.handler.borrow_mut();
-        if let Some(url) = self.advertise {
+        if let Some(url) = self.ours.advertise {
             match (before.iter().next(), after.iter().next()) {
                 (None, Some(_)) => handler.new_listening_address(url),
                 (Some(_), None) => handler.lost_listening_address(url),
@@ -312,7 +328,7 @@ where
             }
             return;
         }
-        let url_of = |ip| addr::url_of(C::SECURED, ip, net.port, &self.own_id);
+        let url_of = |ip| addr::url_of(C::SECURED, ip, net.port, &self.ours.id);
         for ip in before.iter().filter(|&ip| !after.contains(ip)) {
             let url = url_of(ip);
             info!("no longer listening as {}", url.as_str());

@@ -10,19 +10,20 @@ use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_time::with_timeout;
 use embedded_io_async::{Read, Write};
 use kitfox_core::PeerId;
-use kitfox_core::connection::{Channel, CloseReason, Plain, Role, Timeout};
+use kitfox_core::connection::{CloseReason, Role, Timeout};
 use kitfox_core::node::{ConnectionId, Input};
 use kitfox_core::storage::Storage;
 
 use crate::addr;
-use crate::channel::Protection;
-use crate::drive::{Driver, Place};
+use crate::channel::{Protection, Secured};
+use crate::drive::{Driver, Ours, Place};
+use crate::entropy::Entropy;
 use crate::error::BuildError;
 use crate::handler::Handler;
 use crate::node::{Node, Shared};
 use crate::options::Options;
 use crate::resources::{Resources, SocketBuffers};
-use crate::runner::{make, own_id, waker};
+use crate::runner::{begin, make, waker};
 use crate::stats::Totals;
 use crate::time::{duration, now};
 
@@ -30,24 +31,26 @@ use crate::time::{duration, now};
 /// resources are used for what is read and written.
 ///
 /// Port and sockets do not matter here. A peer is known by its id: messages are sent to any URL that ends in it and has a
-/// port other than 0, `ws://line:1/bob` say.
+/// port other than 0, `wss://line:1/<peer id>` say.
 ///
 /// # Errors
 /// See [`BuildError`]: the caller's fault.
 #[allow(clippy::type_complexity)] // a pair; its types have names of their own
 pub fn new_stream<'d, S, C, const RX: usize, const TX: usize>(
     resources: &'d mut Resources<S, 1, RX, TX, C>,
-    options: &Options<'d>,
+    mut options: Options<'d, C>,
 ) -> Result<(Node<'d, S, C>, StreamRunner<'d, S, RX, TX, C>), BuildError>
 where
     S: Storage,
     C: Protection,
 {
-    let own_id = own_id(options)?;
+    let (own_id, seed) = begin(&mut options)?;
     let Resources { shared, buffers: [buffers] } = resources;
-    let shared = make(shared, options, own_id);
+    let shared = make(shared, &options.config, own_id, seed);
     let runner = StreamRunner {
         shared,
+        identity: options.identity,
+        entropy: options.entropy,
         own_id,
         advertise: options.advertise,
         close_timeout: options.close_timeout,
@@ -57,22 +60,32 @@ where
 }
 
 /// Drives a node over streams. See [`run`](Self::run).
-pub struct StreamRunner<'d, S: Storage, const RX: usize = 1024, const TX: usize = 1024, C: Channel = Plain> {
+pub struct StreamRunner<
+    'd,
+    S: Storage,
+    const RX: usize = 1024,
+    const TX: usize = 1024,
+    C: Protection = Secured,
+> {
     shared: &'d RefCell<Shared<S, C>>,
+    identity: C::Identity,
+    entropy: &'d mut dyn Entropy,
     own_id: PeerId,
     advertise: Option<&'d str>,
     close_timeout: Duration,
     buffers: &'d mut SocketBuffers<RX, TX>,
 }
 
-impl<S: Storage, C: Channel, const RX: usize, const TX: usize> fmt::Debug for StreamRunner<'_, S, RX, TX, C> {
+impl<S: Storage, C: Protection, const RX: usize, const TX: usize> fmt::Debug
+    for StreamRunner<'_, S, RX, TX, C>
+{
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("StreamRunner")
     }
 }
 
 #[cfg(feature = "defmt")]
-impl<S: Storage, C: Channel, const RX: usize, const TX: usize> defmt::Format
+impl<S: Storage, C: Protection, const RX: usize, const TX: usize> defmt::Format
     for StreamRunner<'_, S, RX, TX, C>
 {
     fn format(&self, f: defmt::Formatter<'_>) {
@@ -98,8 +111,10 @@ where
         mut writer: impl Write,
         handler: &mut impl Handler<S>,
     ) -> CloseReason {
-        let Self { shared, own_id, advertise, close_timeout, buffers } = self;
-        let driver = Driver::<_, _, _, 1>::new(waker().await, shared, handler, *own_id, *advertise);
+        let Self { shared, identity, entropy, own_id, advertise, close_timeout, buffers } = self;
+        let ours =
+            Ours { identity, entropy: RefCell::new(&mut **entropy), id: *own_id, advertise: *advertise };
+        let driver = Driver::<_, _, _, 1>::new(waker().await, shared, handler, ours);
         driver.forget_connections();
         let minding = async {
             poll_fn(|cx| {
@@ -148,26 +163,27 @@ where
     async fn wait_for_dial(&self) -> ConnectionId {
         loop {
             let dial = poll_fn(|_| self.take_dial(0).map_or(Poll::Pending, Poll::Ready)).await;
-            let connected = self.shared.borrow_mut().core.connected(now(), dial, C::halves());
-            if connected.is_ok() {
-                Totals::count(&mut self.shared.borrow_mut().totals.dialled);
+            if self.connected(dial) {
                 self.occupy(dial);
                 return dial;
             }
-            self.tell(Input::Failed(dial));
         }
     }
 
     fn accept_stream(&self) -> Result<ConnectionId, CloseReason> {
-        let connection =
-            self.shared.borrow_mut().core.accept(now(), C::halves()).map_err(CloseReason::Capacity)?;
+        let connection = self
+            .shared
+            .borrow_mut()
+            .core
+            .accept(now(), C::accept(self.ours.identity))
+            .map_err(CloseReason::Capacity)?;
         Totals::count(&mut self.shared.borrow_mut().totals.accepted);
         self.occupy(connection);
         Ok(connection)
     }
 
     fn occupy(&self, connection: ConnectionId) {
-        let own_url = addr::unreachable_url(C::SECURED, &self.own_id);
+        let own_url = addr::unreachable_url(C::SECURED, &self.ours.id);
         self.places.borrow_mut()[0] = Place { connection: Some(connection), own_url, ..Place::new() };
     }
 

@@ -169,7 +169,7 @@ where
     fn accept(&self, place: usize, net: &Net<'_>, socket: &mut TcpSocket<'_>) -> Stage {
         let accepted = {
             let shared = &mut *self.shared.borrow_mut();
-            let accepted = shared.core.accept(now(), C::halves());
+            let accepted = shared.core.accept(now(), C::accept(self.ours.identity));
             Totals::count(match accepted {
                 Ok(_) => &mut shared.totals.accepted,
                 Err(_) => &mut shared.totals.turned_away,
@@ -229,6 +229,9 @@ where
         let Some(Ok(url)) = url.map(|url| PeerUrl::parse(url, &shared.url_rules)) else {
             return Poll::Ready(None);
         };
+        if url.uses_tls() != C::SECURED {
+            return Poll::Ready(None);
+        }
         let ip = match addr::ip_literal(url.host()) {
             Some(ip) => Poll::Ready(Some(ip)),
             None => names.poll(cx, connection),
@@ -271,10 +274,7 @@ where
     ) -> Stage {
         self.know_address(place, net.port, socket);
         if connected {
-            let shared = &mut *self.shared.borrow_mut();
-            if shared.core.connected(now(), connection, C::halves()).is_ok() {
-                Totals::count(&mut shared.totals.dialled);
-            }
+            self.connected(connection);
         } else {
             debug!("connection {}: the peer was not reached", connection.index());
             self.tell(Input::Failed(connection));
@@ -288,7 +288,7 @@ where
         let place = &mut self.places.borrow_mut()[place];
         if let Some(local) = socket.local_endpoint() {
             place.local = Some(local.addr);
-            place.own_url = addr::url_of(C::SECURED, local.addr, port, &self.own_id);
+            place.own_url = addr::url_of(C::SECURED, local.addr, port, &self.ours.id);
         }
     }
 

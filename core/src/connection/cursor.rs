@@ -61,6 +61,16 @@ pub(crate) enum Next {
     Goodbye(Frame),
 }
 
+/// What the gate of a connection has to say without any frame.
+pub(crate) enum Own {
+    /// This.
+    Next(Next),
+    /// Nothing, and no frame is looked at either.
+    Wait,
+    /// Nothing: frames come next.
+    Frames,
+}
+
 enum Found {
     Frame(Frame),
     Oversize { frame_bytes: u64 },
@@ -268,34 +278,10 @@ impl Cursor {
         bytes: &mut [u8],
         directory: &Directory<S, P>,
     ) -> Option<Next> {
-        if rx.gate.take_announcement() {
-            return Some(Next::Opened);
-        }
-        if rx.gate.question().is_some() {
-            return None;
-        }
-        match rx.gate.stage() {
-            Stage::Closing(reason) => return Some(Next::Close(reason)),
-            Stage::Closed(_) => return None,
-            Stage::LocalAgents if directory.space_count() == 0 => match rx.gate.role {
-                Role::Dialler => rx.gate.proceed(Stage::Secure),
-                Role::Acceptor => return Some(Next::Ask(Stage::Gather)),
-            },
-            stage @ (Stage::Settle | Stage::Admit | Stage::LocalAgents | Stage::Gather) => {
-                return Some(Next::Ask(stage));
-            }
-            _ => {}
-        }
-        if rx.gate.stage() == Stage::Secure {
-            match self.shake_hands(rx, bytes) {
-                Ok(Handshake::Done) if rx.gate.role == Role::Dialler => {
-                    return Some(Next::Ask(Stage::Gather));
-                }
-                Ok(Handshake::Done) => rx.gate.proceed(Stage::AwaitPreflight),
-                Ok(Handshake::Randomness | Handshake::Admission(_)) => return Some(Next::Ask(Stage::Secure)),
-                Ok(Handshake::Bytes | Handshake::Work) => return None,
-                Err(reason) => return Some(Next::Close(reason)),
-            }
+        match self.find_own(rx, bytes, directory) {
+            Own::Next(next) => return Some(next),
+            Own::Wait => return None,
+            Own::Frames => {}
         }
         let frame = match self.find_frame(rx, bytes) {
             Ok(Found::Frame(frame)) => frame,
@@ -325,6 +311,48 @@ impl Cursor {
                 Err(error) => Next::Close(ProtocolError::Message(error).into()),
             },
         })
+    }
+
+    /// What the gate has to say without any frame. Nothing is taken that the next cursor would have to know of, as long
+    /// as `bytes` is empty.
+    pub(crate) fn find_own<S: Storage, C: Channel, P: Policy>(
+        &mut self,
+        rx: &mut Rx<S, C>,
+        bytes: &mut [u8],
+        directory: &Directory<S, P>,
+    ) -> Own {
+        if rx.gate.take_announcement() {
+            return Own::Next(Next::Opened);
+        }
+        if rx.gate.question().is_some() {
+            return Own::Wait;
+        }
+        match rx.gate.stage() {
+            Stage::Closing(reason) => return Own::Next(Next::Close(reason)),
+            Stage::Closed(_) => return Own::Wait,
+            Stage::LocalAgents if directory.space_count() == 0 => match rx.gate.role {
+                Role::Dialler => rx.gate.proceed(Stage::Secure),
+                Role::Acceptor => return Own::Next(Next::Ask(Stage::Gather)),
+            },
+            stage @ (Stage::Settle | Stage::Admit | Stage::LocalAgents | Stage::Gather) => {
+                return Own::Next(Next::Ask(stage));
+            }
+            _ => {}
+        }
+        if rx.gate.stage() == Stage::Secure {
+            match self.shake_hands(rx, bytes) {
+                Ok(Handshake::Done) if rx.gate.role == Role::Dialler => {
+                    return Own::Next(Next::Ask(Stage::Gather));
+                }
+                Ok(Handshake::Done) => rx.gate.proceed(Stage::AwaitPreflight),
+                Ok(Handshake::Randomness | Handshake::Admission(_)) => {
+                    return Own::Next(Next::Ask(Stage::Secure));
+                }
+                Ok(Handshake::Bytes | Handshake::Work) => return Own::Wait,
+                Err(reason) => return Own::Next(Next::Close(reason)),
+            }
+        }
+        Own::Frames
     }
 
     /// Gives the channel the bytes that its handshake asks for.

@@ -14,7 +14,7 @@ mod whole;
 
 pub use channel::{Channel, Handshake, Opened, Opener, Plain, Sealer};
 pub use close::{CloseReason, Refusal, SUPERSEDED, Timeout};
-pub(crate) use cursor::{Cursor, Next};
+pub(crate) use cursor::{Cursor, Next, Own};
 pub use frames::Frames;
 pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};

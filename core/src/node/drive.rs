@@ -6,8 +6,8 @@ use super::peers::PeerTable;
 use super::step::{ConnectionId, ConnectionState, DownCause, Ending, NotSentCause, PeerKey, Step};
 use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
 use crate::connection::{
-    Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Plain, Role, SUPERSEDED, Stage, Timeout, Tx,
-    Wants,
+    Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Own, Plain, Role, SUPERSEDED, Stage, Timeout,
+    Tx, Wants,
 };
 use crate::error::CapacityError;
 use crate::peer::Peer;
@@ -259,7 +259,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         }
     }
 
-    /// What another connection has to say, without any of its bytes.
+    /// What the gate of another connection has to say, without any of its bytes.
     #[cold]
     fn look_at_other(&mut self, connection: ConnectionId) -> (Option<Cursor>, Look) {
         if self.current.as_ref().is_some_and(|(current, _)| *current == connection) {
@@ -268,9 +268,10 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
         let Node { carriers, directory, peers, .. } = &mut *self.node;
         let Some(carrier) = carrier_of::<S, C>(carriers, connection) else { return (None, Look::Nothing) };
         let mut cursor = Cursor::new(&carrier.rx, self.now);
-        let look = match cursor.find(&mut carrier.rx, &mut [], directory) {
-            Some(next) => look_at_gate(self.now, connection, next, carrier, peers),
-            None => Look::Nothing,
+        // Frames that it holds are for who shows its bytes, or none: this cursor is not finished.
+        let look = match cursor.find_own(&mut carrier.rx, &mut [], directory) {
+            Own::Next(next) => look_at_gate(self.now, connection, next, carrier, peers),
+            Own::Wait | Own::Frames => Look::Nothing,
         };
         self.node.arm(connection);
         (Some(cursor), look)

@@ -76,7 +76,7 @@ impl<S: Storage> BlockedCounts<S> {
         self.count(peer, space, false);
     }
 
-    #[cfg_attr(feature = "alloc", inline)]
+    #[cfg_attr(feature = "alloc", inline(always))]
     #[cfg_attr(not(feature = "alloc"), inline(never))] // without an allocator size comes before speed
     fn count(&mut self, peer: &str, space: &[u8], incoming: bool) {
         let is_it =

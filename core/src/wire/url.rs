@@ -211,14 +211,15 @@ impl<'a> PeerUrl<'a> {
     #[must_use]
     pub fn port(&self) -> u16 {
         let addr = self.addr();
-        parse_port(after_last(addr, b':').unwrap_or_default().as_bytes()).unwrap_or_default()
+        let digits = addr.bytes().rposition(|byte| byte == b':').and_then(|at| addr.get(at + 1..));
+        parse_port(digits.unwrap_or_default().as_bytes()).unwrap_or_default()
     }
 
     /// The peer id: the last path segment, as it stands (percent-encoding is kept). `None` if there is no
     /// path.
     #[must_use]
     pub fn peer_id(&self) -> Option<&'a str> {
-        after_last(self.after_scheme(), b'/')
+        self.after_scheme().rsplit_once('/').map(|(_, id)| id)
     }
 
     /// True if there is a [`peer_id`](Self::peer_id), that is if this is the URL of a peer and not of a
@@ -231,12 +232,6 @@ impl<'a> PeerUrl<'a> {
     fn after_scheme(&self) -> &'a str {
         self.text.get(self.scheme().as_str().len() + "://".len()..).unwrap_or_default()
     }
-}
-
-/// What follows the last of these bytes, which are ASCII.
-fn after_last(text: &str, byte: u8) -> Option<&str> {
-    let at = text.bytes().rposition(|other| other == byte)?;
-    text.get(at + 1..)
 }
 
 impl fmt::Display for PeerUrl<'_> {

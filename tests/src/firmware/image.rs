@@ -58,12 +58,12 @@ impl Board {
 }
 
 /// A program with the features that it is built with, besides the board's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// The name of the program.
     pub program: &'static str,
     /// Separated by commas.
-    pub features: &'static str,
+    pub features: String,
 }
 
 impl Image {
@@ -77,7 +77,7 @@ impl Image {
         let output = Command::new(cargo)
             .current_dir(workspace().join("adapters/embassy/firmware"))
             .args(["build", "--release", "--locked", "--quiet", "--bin", self.program])
-            .args(["--features", board.name, "--features", self.features])
+            .args(["--features", board.name, "--features", &self.features])
             .args(["--target", board.target, "--target-dir"])
             .arg(&target_dir)
             .output()

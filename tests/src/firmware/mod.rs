@@ -6,7 +6,7 @@ mod image;
 mod machine;
 pub mod sizes;
 
-pub use host::{BOARD, ECHO, Host, SPACE, Told, within};
+pub use host::{BOARD, ECHO, Host, SPACE, Told, Wire, within};
 pub use image::{BOARDS, Board, Image};
 pub use machine::Machine;
 

@@ -7,18 +7,20 @@ use std::pin::Pin;
 use std::sync::{Once, OnceLock};
 
 use defmt_decoder::{DecodeError, Table};
-use kitfox_tests::firmware::{BOARDS, Board, Host, Image, Machine, is_mandatory, missing, within};
+use kitfox_tests::firmware::{BOARDS, Board, Host, Image, Machine, Wire, is_mandatory, missing, within};
 
-/// The node that does what it is told.
-const NODE: Image = Image { program: "node", features: "semihosting,defmt" };
-/// Only embassy-net.
-const ECHO: Image = Image { program: "echo", features: "semihosting" };
+/// Where a claim is tested.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) board: &'static Board,
+    pub(crate) wire: Wire,
+}
 
 /// The body of a test.
-pub(crate) type Body = fn(&'static Board) -> Pin<Box<dyn Future<Output = ()>>>;
+pub(crate) type Body = fn(Setup) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Runs a test on a board, if there is what it needs.
-pub(crate) fn on(board: usize, body: Body) {
+pub(crate) fn on(board: usize, wire: Wire, body: Body) {
     static NOTICE: Once = Once::new();
     if let Some(missing) = missing() {
         assert!(!is_mandatory(), "KITFOX_QEMU=1, and firmware cannot be run: {missing}");
@@ -31,14 +33,26 @@ pub(crate) fn on(board: usize, body: Body) {
         });
         return;
     }
-    async_io::block_on(within(body(&BOARDS[board])));
+    async_io::block_on(within(body(Setup { board: &BOARDS[board], wire })));
 }
 
-/// Builds an image once.
-fn built(image: Image, board: &Board) -> &'static PathBuf {
+/// Builds the node that does what it is told, once.
+fn node(Setup { board, wire }: Setup) -> &'static PathBuf {
     static BUILT: [[OnceLock<PathBuf>; 2]; 2] = [const { [const { OnceLock::new() }; 2] }; 2];
-    let number = BOARDS.iter().position(|known| known == board).unwrap();
-    BUILT[number][usize::from(image == ECHO)].get_or_init(|| image.build(board))
+    let features = format!("{}semihosting,defmt", wire.features());
+    BUILT[number(board)][usize::from(wire == Wire::Plain)]
+        .get_or_init(|| Image { program: "node", features }.build(board))
+}
+
+/// Builds embassy-net alone, once.
+fn echo(board: &Board) -> &'static PathBuf {
+    static BUILT: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    let features = "semihosting".to_owned();
+    BUILT[number(board)].get_or_init(|| Image { program: "echo", features }.build(board))
+}
+
+fn number(board: &Board) -> usize {
+    BOARDS.iter().position(|known| known == board).unwrap()
 }
 
 /// A board that runs the node, and the host that it says `ready` to.
@@ -51,10 +65,10 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Both are up, and have found each other.
-    pub(crate) async fn new(board: &Board) -> Self {
-        let host = Host::new("host").await;
-        let machine = switch_on(board, &host);
-        let bench = Self { url: url(&machine), machine, host };
+    pub(crate) async fn new(setup: Setup) -> Self {
+        let host = Host::new("host", setup.wire).await;
+        let machine = switch_on(setup, &host);
+        let bench = Self { url: url(setup, machine.port()), machine, host };
         bench.ready().await;
         bench
     }
@@ -84,23 +98,18 @@ impl Drop for Bench {
     }
 }
 
-pub(crate) fn switch_on(board: &Board, host: &Host) -> Machine {
-    let elf = built(NODE, board);
-    Machine::start(board, elf, |port| {
-        vec![
-            format!("peer={}", host.url),
-            format!("url=ws://127.0.0.1:{port}/firmware"),
-            format!("seed={port}"),
-        ]
+pub(crate) fn switch_on(setup: Setup, host: &Host) -> Machine {
+    Machine::start(setup.board, node(setup), |port| {
+        vec![format!("peer={}", host.url), format!("url={}", url(setup, port)), format!("seed={port}")]
     })
 }
 
 pub(crate) fn switch_on_echo(board: &Board, peer: u16) -> Machine {
-    Machine::start(board, built(ECHO, board), |_| vec![format!("peer={peer}")])
+    Machine::start(board, echo(board), |_| vec![format!("peer={peer}")])
 }
 
-pub(crate) fn url(machine: &Machine) -> String {
-    format!("ws://127.0.0.1:{}/firmware", machine.port())
+pub(crate) fn url(Setup { wire, .. }: Setup, port: u16) -> String {
+    format!("{}://127.0.0.1:{port}/{}", wire.scheme(), wire.firmware_id())
 }
 
 /// What the firmware has logged, in words.

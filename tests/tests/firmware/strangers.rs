@@ -6,9 +6,9 @@ use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::thread;
 
-use kitfox_tests::firmware::{Board, Host, Machine, PATIENCE, SPACE};
+use kitfox_tests::firmware::{Host, Machine, PATIENCE, SPACE};
 
-use crate::bench::{Bench, switch_on_echo};
+use crate::bench::{Bench, Setup, switch_on_echo};
 
 type Test = Pin<Box<dyn Future<Output = ()>>>;
 
@@ -19,10 +19,10 @@ fn connect(machine: &Machine) -> TcpStream {
     stream
 }
 
-pub(crate) fn embassy_net_alone_sends_back_what_it_receives(board: &'static Board) -> Test {
+pub(crate) fn embassy_net_alone_sends_back_what_it_receives(setup: Setup) -> Test {
     Box::pin(async move {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let machine = switch_on_echo(board, listener.local_addr().unwrap().port());
+        let machine = switch_on_echo(setup.board, listener.local_addr().unwrap().port());
         let mut ready = [0; 5];
         listener.accept().unwrap().0.read_exact(&mut ready).unwrap();
         assert_eq!(&ready, b"ready");
@@ -39,9 +39,9 @@ pub(crate) fn embassy_net_alone_sends_back_what_it_receives(board: &'static Boar
     })
 }
 
-pub(crate) fn garbage_of_strangers_costs_nobody_else_anything(board: &'static Board) -> Test {
+pub(crate) fn garbage_of_strangers_costs_nobody_else_anything(setup: Setup) -> Test {
     Box::pin(async move {
-        let bench = Bench::new(board).await;
+        let bench = Bench::new(setup).await;
         let garbage: [&[u8]; 4] = [
             b"GET / HTTP/1.1\r\nHost: garden\r\n\r\n",
             // A preflight that announces four gigabytes, a data frame before the gate, and a type that is none.
@@ -71,12 +71,12 @@ fn assert_is_closed(mut stream: TcpStream) {
     }
 }
 
-pub(crate) fn strangers_who_say_nothing_leave_room_to_dial(board: &'static Board) -> Test {
+pub(crate) fn strangers_who_say_nothing_leave_room_to_dial(setup: Setup) -> Test {
     Box::pin(async move {
-        let bench = Bench::new(board).await;
+        let bench = Bench::new(setup).await;
         let silent: Vec<_> = (0..8).map(|_| connect(&bench.machine)).collect();
         bench.answers(b"meanwhile").await;
-        let bob = Host::new("bob").await;
+        let bob = Host::new("bob", setup.wire).await;
         assert_eq!(bench.command(&format!("greet {}", bob.url)).await, "yes");
         assert_eq!(bob.notified().await, b"greetings");
         drop(silent);

@@ -13,9 +13,11 @@ pub const HOST: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
 /// Where we are.
 pub const OWN: Ipv4Address = Ipv4Address::new(10, 0, 2, 15);
 
-/// A number that is another one in each run, if the host gives one.
+/// A number that is another one in each run, if the host gives one. Without a host it is a time.
 pub fn seed() -> u64 {
-    host::argument("seed").and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed)
+    host::argument("seed")
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| embassy_time::Instant::now().as_ticks())
 }
 
 /// Starts the board and its network. The runner is a task of its own: sockets wake it each time that they are looked

@@ -36,6 +36,12 @@ pub struct Buffers {
     tx: [u8; BUFFER_BYTES],
 }
 
+impl Default for Buffers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Buffers {
     pub const fn new() -> Self {
         Self { rx: [0; BUFFER_BYTES], tx: [0; BUFFER_BYTES] }

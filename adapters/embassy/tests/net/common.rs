@@ -3,13 +3,15 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use embassy_net::{ConfigV4, Ipv4Address, Ipv4Cidr, Stack, StackResources, StaticConfigV4};
 use embassy_time::{Duration, Timer, with_timeout};
 use kitfox_embassy::{
-    CloseReason, DownCause, Handler, Incoming, MessageId, Node, NotSentCause, Numbers, Ops, Options, Peer,
-    PeerKey, PeerLimits, Refused, Resources, fixed, new,
+    CloseReason, Credentials, DEVICE_RECORD_BYTES, DownCause, Entropy, Handler, Incoming, MessageId, Network,
+    Node, NotSentCause, Numbers, Ops, Options, Peer, PeerId, PeerKey, PeerLimits, Plain, Protection, Refused,
+    Resources, SecretKey, Secured, fixed, new,
 };
 
 use crate::hub::{Cable, Hub};
@@ -23,6 +25,79 @@ pub(crate) const SOCKETS: usize = 4;
 fixed!(pub(crate) Board {
     connections: 5, peers: 4, frame: 1024, tx: 512, outbox: 1024, spaces: 2, modules: 2, block_rules: 2
 });
+
+/// Each of these claims, for plain and for secured connections.
+macro_rules! on_both_wires {
+    ($($claim:ident),* $(,)?) => {
+        mod plain {
+            $(#[test] fn $claim() { super::$claim::<kitfox_embassy::Plain>(); })*
+        }
+        mod secured {
+            $(#[test] fn $claim() { super::$claim::<kitfox_embassy::Secured>(); })*
+        }
+    };
+}
+pub(crate) use on_both_wires;
+
+/// What connections of a test are made of.
+pub(crate) trait Wire: Protection {
+    /// The id of the node of this name.
+    fn id(name: &str) -> PeerId;
+
+    /// The defaults for the node of this name.
+    fn options<'a>(name: &str) -> Options<'a, Self>;
+
+    /// A URL of the node of this name.
+    fn url(host: u8, port: u16, name: &str) -> String {
+        format!("{}://10.0.0.{host}:{port}/{}", Self::scheme(), Self::id(name))
+    }
+
+    fn scheme() -> &'static str {
+        if Self::SECURED { "wss" } else { "ws" }
+    }
+}
+
+impl Wire for Plain {
+    fn id(name: &str) -> PeerId {
+        PeerId::new(name).unwrap()
+    }
+
+    fn options<'a>(name: &str) -> Options<'a, Self> {
+        Options::plain(Self::id(name), entropy())
+    }
+}
+
+impl Wire for Secured {
+    fn id(name: &str) -> PeerId {
+        key(name).peer_id()
+    }
+
+    fn options<'a>(name: &str) -> Options<'a, Self> {
+        Options::secured(credentials(name), entropy())
+    }
+}
+
+/// The key of the node of this name.
+pub(crate) fn key(name: &str) -> SecretKey {
+    let mut seed = [2; 32];
+    seed[..name.len()].copy_from_slice(name.as_bytes());
+    SecretKey::from_seed(&seed)
+}
+
+pub(crate) fn credentials(name: &str) -> Credentials {
+    Credentials { key: key(name), network: Network::new(b"tests"), max_record_bytes: DEVICE_RECORD_BYTES }
+}
+
+/// Bytes that are other ones each time, which is all that a test needs.
+pub(crate) fn entropy<'a>() -> &'a mut dyn Entropy {
+    static DRAWN: AtomicU64 = AtomicU64::new(1);
+    Box::leak(Box::new(|bytes: &mut [u8; 32]| {
+        let drawn = DRAWN.fetch_add(1, Ordering::Relaxed);
+        bytes.fill(drawn as u8);
+        bytes[..8].copy_from_slice(&drawn.to_le_bytes());
+        Ok(())
+    }))
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Event {
@@ -48,6 +123,7 @@ pub(crate) struct Reporter {
     pub(crate) to_module: Rc<RefCell<Vec<ToModule>>>,
     pub(crate) admits: Rc<Cell<bool>>,
     pub(crate) validates: Rc<Cell<bool>>,
+    pub(crate) shakes_hands: Rc<Cell<bool>>,
     pub(crate) at_home: Rc<Cell<bool>>,
     pub(crate) preflight: &'static [u8],
     pub(crate) preflights: Rc<RefCell<Vec<Vec<u8>>>>,
@@ -62,6 +138,7 @@ impl Default for Reporter {
             to_module: Rc::default(),
             admits: Rc::new(Cell::new(true)),
             validates: Rc::new(Cell::new(true)),
+            shakes_hands: Rc::new(Cell::new(true)),
             at_home: Rc::new(Cell::new(true)),
             preflight: b"",
             preflights: Rc::default(),
@@ -85,6 +162,10 @@ impl Handler<Board> for Reporter {
     fn module(&mut self, _: &mut Ops<'_, Board>, message: &Incoming<'_>) -> Result<(), Refused> {
         self.to_module.borrow_mut().push((message.module.into(), message.data.to_vec()));
         Ok(())
+    }
+
+    fn admit_handshake(&mut self, _: &PeerId) -> bool {
+        self.shakes_hands.get()
     }
 
     fn peer_connect(&mut self, _: &Peer<'_>) -> Result<(), Refused> {
@@ -164,9 +245,14 @@ impl Machine {
     }
 }
 
+/// Memory of a node.
+pub(crate) fn resources<W: Wire>() -> &'static mut Resources<Board, SOCKETS, 1024, 1024, W> {
+    Box::leak(Box::new(Resources::new()))
+}
+
 /// A node with its application, on a machine of its own.
-pub(crate) struct Party {
-    pub(crate) node: Node<'static, Board>,
+pub(crate) struct Party<W: Wire> {
+    pub(crate) node: Node<'static, Board, W>,
     pub(crate) machine: Machine,
     pub(crate) url: String,
     pub(crate) told: Reporter,
@@ -176,25 +262,25 @@ pub(crate) struct Party {
     heard: Cell<usize>,
 }
 
-impl Party {
-    pub(crate) async fn new(sim: &Sim, hub: &Hub, host: u8, id: &'static str) -> Self {
-        Self::with(sim, hub, host, Options::new(id, host.into()), Reporter::default()).await
+impl<W: Wire> Party<W> {
+    pub(crate) async fn new(sim: &Sim, hub: &Hub, host: u8, name: &str) -> Self {
+        Self::with(sim, hub, host, W::options(name), Reporter::default()).await
     }
 
     pub(crate) async fn with(
         sim: &Sim,
         hub: &Hub,
         host: u8,
-        options: Options<'static>,
+        options: Options<'static, W>,
         told: Reporter,
     ) -> Self {
         let machine = Machine::new(sim, hub, host);
-        let resources = Box::leak(Box::new(Resources::<Board, SOCKETS>::new()));
-        let (node, mut runner) = new(machine.stack, resources, &options).unwrap();
+        let id = W::peer_id(&options.identity);
+        let (node, mut runner) = new(machine.stack, resources(), options).unwrap();
         node.register_space(SPACE).await.unwrap();
         let mut handler = told.clone();
         let polls = sim.spawn("node", async move { runner.run(&mut handler).await });
-        let url = format!("ws://10.0.0.{host}:{PORT}/{}", options.peer_id);
+        let url = format!("{}://10.0.0.{host}:{PORT}/{id}", W::scheme());
         let party = Self { node, machine, url, told, polls, seen: Cell::new(0), heard: Cell::new(0) };
         assert_eq!(party.event().await, Event::Listening(party.url.clone()));
         party
@@ -245,12 +331,13 @@ impl Party {
 }
 
 /// Two nodes on a hub, the first with the smaller id.
-pub(crate) async fn two(sim: &Sim, hub: &Hub) -> (Party, Party) {
+pub(crate) async fn two<W: Wire>(sim: &Sim, hub: &Hub) -> (Party<W>, Party<W>) {
+    assert!(W::id("alice") < W::id("bob"));
     (Party::new(sim, hub, 1, "alice").await, Party::new(sim, hub, 2, "bob").await)
 }
 
 /// Two nodes that are connected: the first dialled, and was heard.
-pub(crate) async fn pair(sim: &Sim, hub: &Hub) -> (Party, Party) {
+pub(crate) async fn pair<W: Wire>(sim: &Sim, hub: &Hub) -> (Party<W>, Party<W>) {
     let (alice, bob) = two(sim, hub).await;
     alice.sends(&bob, b"hello").await;
     assert_eq!(bob.hears().await, b"hello");

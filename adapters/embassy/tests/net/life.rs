@@ -1,17 +1,29 @@
 //! Connections that come and go, and a network that does.
 
 use embassy_time::Duration;
-use kitfox_embassy::{CloseReason, DownCause, Options};
+use kitfox_embassy::{CloseReason, DownCause};
 
 use crate::common::*;
 use crate::hub::Hub;
 use crate::sim::test;
 
-#[test]
-fn a_peer_that_was_disconnected_is_told_why_and_can_come_back() {
+on_both_wires! {
+    a_peer_that_was_disconnected_is_told_why_and_can_come_back,
+    when_both_dial_at_once_one_connection_stays_and_nothing_is_lost,
+    a_cable_that_is_pulled_and_plugged_in_again_costs_nothing,
+    a_cable_that_stays_out_ends_connections_and_is_nobodys_fault,
+    a_new_address_is_announced_and_old_connections_end,
+    a_node_without_an_address_waits_for_one,
+    what_is_sent_before_the_runner_runs_goes_out_when_it_does,
+    a_runner_that_was_dropped_begins_anew,
+    a_node_with_nothing_to_do_sleeps,
+    more_peers_than_sockets_are_served_one_after_another,
+}
+
+fn a_peer_that_was_disconnected_is_told_why_and_can_come_back<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         for round in 0..10 {
             let (from, to) = if round % 2 == 0 { (&alice, &bob) } else { (&bob, &alice) };
             let id = kitfox_embassy::PeerId::new(to.url.rsplit('/').next().unwrap()).unwrap();
@@ -28,11 +40,10 @@ fn a_peer_that_was_disconnected_is_told_why_and_can_come_back() {
     });
 }
 
-#[test]
-fn when_both_dial_at_once_one_connection_stays_and_nothing_is_lost() {
+fn when_both_dial_at_once_one_connection_stays_and_nothing_is_lost<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = two(&sim, &hub).await;
+        let (alice, bob) = two::<W>(&sim, &hub).await;
         for number in 0..3u8 {
             alice.sends(&bob, &[number]).await;
             bob.sends(&alice, &[number]).await;
@@ -53,11 +64,10 @@ fn when_both_dial_at_once_one_connection_stays_and_nothing_is_lost() {
     });
 }
 
-#[test]
-fn a_cable_that_is_pulled_and_plugged_in_again_costs_nothing() {
+fn a_cable_that_is_pulled_and_plugged_in_again_costs_nothing<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         hub.set_link(alice.machine.port, false);
         assert_eq!(alice.event().await, Event::Lost(alice.url.clone()));
         alice.sends(&bob, b"while it is out").await;
@@ -69,11 +79,10 @@ fn a_cable_that_is_pulled_and_plugged_in_again_costs_nothing() {
     });
 }
 
-#[test]
-fn a_cable_that_stays_out_ends_connections_and_is_nobodys_fault() {
+fn a_cable_that_stays_out_ends_connections_and_is_nobodys_fault<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         hub.set_link(alice.machine.port, false);
         assert_eq!(alice.event().await, Event::Lost(alice.url.clone()));
         alice.sends(&bob, b"into the dark").await;
@@ -90,11 +99,10 @@ fn a_cable_that_stays_out_ends_connections_and_is_nobodys_fault() {
     });
 }
 
-#[test]
-fn a_new_address_is_announced_and_old_connections_end() {
+fn a_new_address_is_announced_and_old_connections_end<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         let old = alice.url.clone();
         alice.machine.stack.set_config_v4(address(9));
         assert_eq!(
@@ -106,22 +114,21 @@ fn a_new_address_is_announced_and_old_connections_end() {
                 unknown: Some(kitfox_embassy::Numbers { first: 0, last: 0 }),
             }
         );
-        let new = "ws://10.0.0.9:7777/alice";
+        let new = W::url(9, PORT, "alice");
         alice.until(|event| *event == Event::Lost(old.clone())).await;
-        assert_eq!(alice.event().await, Event::Listening(new.into()));
+        assert_eq!(alice.event().await, Event::Listening(new.clone()));
         alice.sends(&bob, b"moved").await;
         assert_eq!(within(60_000, bob.hears()).await, b"moved");
-        bob.until(|event| *event == Event::Up(new.into())).await;
-        bob.node.send_notify(new, SPACE, b"welcome").await.unwrap();
+        bob.until(|event| *event == Event::Up(new.clone())).await;
+        bob.node.send_notify(&new, SPACE, b"welcome").await.unwrap();
         assert_eq!(alice.hears().await, b"welcome");
     });
 }
 
-#[test]
-fn a_node_without_an_address_waits_for_one() {
+fn a_node_without_an_address_waits_for_one<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = two(&sim, &hub).await;
+        let (alice, bob) = two::<W>(&sim, &hub).await;
         alice.machine.stack.set_config_v4(embassy_net::ConfigV4::None);
         alice.event().await;
         let node = alice.node;
@@ -145,16 +152,14 @@ fn a_node_without_an_address_waits_for_one() {
     });
 }
 
-#[test]
-fn what_is_sent_before_the_runner_runs_goes_out_when_it_does() {
+fn what_is_sent_before_the_runner_runs_goes_out_when_it_does<W: Wire>() {
     test(async |sim| {
-        use kitfox_embassy::{NoHandler, Resources, new};
+        use kitfox_embassy::{NoHandler, new};
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<W>::new(&sim, &hub, 2, "bob").await;
         let machine = Machine::new(&sim, &hub, 1);
         machine.stack.wait_config_up().await;
-        let resources = Box::leak(Box::new(Resources::<Board, SOCKETS>::new()));
-        let (node, mut runner) = new(machine.stack, resources, &Options::new("alice", 1)).unwrap();
+        let (node, mut runner) = new(machine.stack, resources(), W::options("alice")).unwrap();
         node.register_space(SPACE).await.unwrap();
         node.send_notify(&bob.url, SPACE, b"early").await.unwrap();
         sim.spawn("alice", async move { runner.run(&mut NoHandler).await });
@@ -162,16 +167,14 @@ fn what_is_sent_before_the_runner_runs_goes_out_when_it_does() {
     });
 }
 
-#[test]
-fn a_runner_that_was_dropped_begins_anew() {
+fn a_runner_that_was_dropped_begins_anew<W: Wire>() {
     test(async |sim| {
         use embassy_futures::select::select;
-        use kitfox_embassy::{Resources, new};
+        use kitfox_embassy::new;
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<W>::new(&sim, &hub, 2, "bob").await;
         let machine = Machine::new(&sim, &hub, 1);
-        let resources = Box::leak(Box::new(Resources::<Board, SOCKETS>::new()));
-        let (node, mut runner) = new(machine.stack, resources, &Options::new("alice", 1)).unwrap();
+        let (node, mut runner) = new(machine.stack, resources(), W::options("alice")).unwrap();
         node.register_space(SPACE).await.unwrap();
         for round in 0..3u8 {
             let talk = async {
@@ -183,11 +186,10 @@ fn a_runner_that_was_dropped_begins_anew() {
     });
 }
 
-#[test]
-fn a_node_with_nothing_to_do_sleeps() {
+fn a_node_with_nothing_to_do_sleeps<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         pass(Duration::from_secs(5)).await;
         let before = (alice.polls.get(), bob.polls.get());
         pass(Duration::from_secs(300)).await;
@@ -204,15 +206,14 @@ fn a_node_with_nothing_to_do_sleeps() {
     });
 }
 
-#[test]
-fn more_peers_than_sockets_are_served_one_after_another() {
+fn more_peers_than_sockets_are_served_one_after_another<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<W>::new(&sim, &hub, 2, "bob").await;
         let mut guests = Vec::new();
         for host in 0..6u8 {
             let id: &'static str = ["g0", "g1", "g2", "g3", "g4", "g5"][usize::from(host)];
-            guests.push(Party::new(&sim, &hub, 10 + host, id).await);
+            guests.push(Party::<W>::new(&sim, &hub, 10 + host, id).await);
         }
         for (number, guest) in guests.iter().enumerate() {
             guest.sends(&bob, &[number as u8]).await;
@@ -221,13 +222,13 @@ fn more_peers_than_sockets_are_served_one_after_another() {
         for _ in 0..SOCKETS {
             heard.push(bob.hears().await[0]);
         }
-        let bob_id = kitfox_embassy::PeerId::new("bob").unwrap();
+        let bob_id = W::id("bob");
         for guest in &guests[..] {
             let _ = guest.node.disconnect(&bob_id, b"bye").await;
             pass(Duration::from_secs(1)).await;
         }
         assert_eq!(heard.len(), SOCKETS);
-        let late = Party::new(&sim, &hub, 30, "late").await;
+        let late = Party::<W>::new(&sim, &hub, 30, "late").await;
         late.sends(&bob, b"late").await;
         while within(60_000, bob.hears()).await != b"late" {}
     });

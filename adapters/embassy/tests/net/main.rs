@@ -7,5 +7,6 @@ mod hub;
 mod life;
 mod messages;
 mod raw;
+mod secured;
 mod sim;
 mod stream;

@@ -3,19 +3,29 @@
 use std::pin::pin;
 
 use embassy_time::Duration;
-use kitfox_embassy::{
-    Inbox, MAX_WAITING_TASKS, NotDialable, NotSentCause, Options, Resources, SendError, SendRefused, new,
-};
+use kitfox_embassy::{Inbox, MAX_WAITING_TASKS, NotDialable, NotSentCause, SendError, SendRefused, new};
 
 use crate::common::*;
 use crate::hub::Hub;
 use crate::sim::test;
 
-#[test]
-fn a_message_dials_and_arrives() {
+on_both_wires! {
+    a_message_dials_and_arrives,
+    a_module_gets_its_messages,
+    a_lossy_link_loses_no_message_and_changes_no_order,
+    messages_of_every_length_cross_the_ends_of_the_ring_buffers,
+    a_handler_replies_from_inside_a_delivery,
+    what_cannot_be_sent_is_refused_at_once,
+    a_full_outbox_makes_the_sender_wait_and_nothing_is_lost,
+    more_tasks_than_can_wait_are_told_so,
+    a_full_inbox_stops_the_peer_and_nothing_is_lost,
+    a_message_to_nobody_is_handed_back,
+}
+
+fn a_message_dials_and_arrives<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         bob.sends(&alice, b"it rains").await;
         assert_eq!(within(10, alice.hears()).await, b"it rains");
         assert!(alice.nothing_more() && bob.nothing_more());
@@ -29,11 +39,10 @@ fn a_message_dials_and_arrives() {
     });
 }
 
-#[test]
-fn a_module_gets_its_messages() {
+fn a_module_gets_its_messages<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         bob.node.register_module(SPACE, "gossip").await.unwrap();
         alice.node.send_module(&bob.url, SPACE, "gossip", b"psst").await.unwrap();
         alice.node.send_module(&bob.url, SPACE, "nobody", b"psst").await.unwrap();
@@ -49,11 +58,10 @@ fn a_module_gets_its_messages() {
     });
 }
 
-#[test]
-fn a_lossy_link_loses_no_message_and_changes_no_order() {
+fn a_lossy_link_loses_no_message_and_changes_no_order<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = two(&sim, &hub).await;
+        let (alice, bob) = two::<W>(&sim, &hub).await;
         hub.lose_one_of(8);
         let (from, to) = (alice.node, bob.url.clone());
         sim.spawn("alice sends", async move {
@@ -78,11 +86,10 @@ fn a_lossy_link_loses_no_message_and_changes_no_order() {
     });
 }
 
-#[test]
-fn messages_of_every_length_cross_the_ends_of_the_ring_buffers() {
+fn messages_of_every_length_cross_the_ends_of_the_ring_buffers<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         for len in (0..990).step_by(7) {
             let message: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
             alice.sends(&bob, &message).await;
@@ -91,11 +98,10 @@ fn messages_of_every_length_cross_the_ends_of_the_ring_buffers() {
     });
 }
 
-#[test]
-fn a_handler_replies_from_inside_a_delivery() {
+fn a_handler_replies_from_inside_a_delivery<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         bob.told.on_message.set(|node, message| {
             node.notify_peer(message.from, message.space, &message.data[1..]).unwrap();
             Ok(())
@@ -105,30 +111,32 @@ fn a_handler_replies_from_inside_a_delivery() {
     });
 }
 
-#[test]
-fn what_cannot_be_sent_is_refused_at_once() {
+fn what_cannot_be_sent_is_refused_at_once<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
+        let other = if W::SECURED { "ws" } else { "wss" };
         let send = async |url: &str, data: &[u8]| alice.node.send_notify(url, SPACE, data).await;
         assert_eq!(send(&bob.url, &[0; 2000]).await, Err(SendError::TooLarge));
         assert!(matches!(send("nonsense", b"").await, Err(SendError::InvalidUrl(_))));
-        assert_eq!(send("wss://10.0.0.2:1/bob", b"").await, Err(SendError::WrongScheme));
-        assert_eq!(send("ws://10.0.0.2:1", b"").await, Err(SendError::NotDialable(NotDialable::NoPeerId)));
         assert_eq!(
-            send("ws://10.0.0.9:0/eve", b"").await,
-            Err(SendError::NotDialable(NotDialable::PortZero))
+            send(&W::url(2, 1, "bob").replace(W::scheme(), other), b"").await,
+            Err(SendError::WrongScheme)
         );
+        assert_eq!(
+            send(&format!("{}://10.0.0.2:1", W::scheme()), b"").await,
+            Err(SendError::NotDialable(NotDialable::NoPeerId))
+        );
+        assert_eq!(send(&W::url(9, 0, "eve"), b"").await, Err(SendError::NotDialable(NotDialable::PortZero)));
         assert_eq!(send(&alice.url, b"").await, Err(SendError::NotDialable(NotDialable::OurOwnId)));
         assert_eq!(alice.node.stats().await.queued_bytes, 0);
     });
 }
 
-#[test]
-fn a_full_outbox_makes_the_sender_wait_and_nothing_is_lost() {
+fn a_full_outbox_makes_the_sender_wait_and_nothing_is_lost<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         hub.set_link(bob.machine.port, false);
         let mut sent = 0u32;
         while alice.node.try_send_notify(&bob.url, SPACE, &[sent as u8; 300]).await.is_ok() {
@@ -153,11 +161,10 @@ fn a_full_outbox_makes_the_sender_wait_and_nothing_is_lost() {
     });
 }
 
-#[test]
-fn more_tasks_than_can_wait_are_told_so() {
+fn more_tasks_than_can_wait_are_told_so<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<W>(&sim, &hub).await;
         hub.set_link(bob.machine.port, false);
         while alice.node.try_send_notify(&bob.url, SPACE, &[1; 300]).await.is_ok() {
             pass(Duration::from_millis(5)).await;
@@ -179,22 +186,19 @@ fn more_tasks_than_can_wait_are_told_so() {
     });
 }
 
-#[test]
-fn a_full_inbox_stops_the_peer_and_nothing_is_lost() {
+fn a_full_inbox_stops_the_peer_and_nothing_is_lost<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let alice = Party::new(&sim, &hub, 1, "alice").await;
+        let alice = Party::<W>::new(&sim, &hub, 1, "alice").await;
         let machine = Machine::new(&sim, &hub, 2);
-        let resources = Box::leak(Box::new(Resources::<Board, SOCKETS>::new()));
-        let (node, mut runner) = new(machine.stack, resources, &Options::new("bob", 2)).unwrap();
+        let (node, mut runner) = new(machine.stack, resources(), W::options("bob")).unwrap();
         node.register_space(SPACE).await.unwrap();
         let inbox: &Inbox<2, 64> = Box::leak(Box::new(Inbox::new()));
         let polls = sim.spawn("bob", async move { runner.run(&mut &*inbox).await });
         let from = alice.node;
         sim.spawn("alice sends", async move {
             for number in 0..200u32 {
-                let url = "ws://10.0.0.2:7777/bob";
-                from.send_notify(url, SPACE, &[number as u8; 40]).await.unwrap();
+                from.send_notify(&W::url(2, PORT, "bob"), SPACE, &[number as u8; 40]).await.unwrap();
             }
         });
         for number in 0..200u32 {
@@ -210,22 +214,21 @@ fn a_full_inbox_stops_the_peer_and_nothing_is_lost() {
                 (letter.space(), letter.module(), letter.data()),
                 (SPACE, "", &[number as u8; 40][..])
             );
-            assert_eq!(letter.from_id, kitfox_embassy::PeerId::new("alice"));
+            assert_eq!(letter.from_id, Some(W::id("alice")));
         }
         assert_eq!(node.stats().await.totals.received_messages, 200);
     });
 }
 
-#[test]
-fn a_message_to_nobody_is_handed_back() {
+fn a_message_to_nobody_is_handed_back<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
-        let options = Options::new("alice", 1).peers(HASTY);
-        let alice = Party::with(&sim, &hub, 1, options, Reporter::default()).await;
+        let options = W::options("alice").peers(HASTY);
+        let alice = Party::<W>::with(&sim, &hub, 1, options, Reporter::default()).await;
         let bob = Machine::new(&sim, &hub, 2);
         // Nobody listens there; and there is nobody at all.
-        for (url, host) in [("ws://10.0.0.2:7777/bob", 2), ("ws://10.0.0.77:7777/carol", 77)] {
-            let id = alice.node.send_notify(url, SPACE, b"anybody?").await.unwrap();
+        for (url, host) in [(W::url(2, PORT, "bob"), 2), (W::url(77, PORT, "carol"), 77)] {
+            let id = alice.node.send_notify(&url, SPACE, b"anybody?").await.unwrap();
             let handed_back = alice.until(|event| matches!(event, Event::NotSent(..))).await;
             let cause = NotSentCause::DialFailed;
             assert_eq!(handed_back, Event::NotSent(id, cause, b"anybody?".to_vec()), "{host}");

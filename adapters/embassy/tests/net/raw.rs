@@ -2,6 +2,7 @@
 
 use embassy_net::tcp::TcpSocket;
 use embassy_time::{Duration, Instant};
+use kitfox_embassy::Plain;
 use kitfox_embassy::core::wire::{FrameHeader, FrameType, Message, PeerUrl, PreflightPayload, UrlRules};
 
 use crate::common::*;
@@ -84,7 +85,7 @@ fn farewell(reason: &[u8]) -> Vec<u8> {
 fn garbage_ends_its_own_connection_and_nothing_else() {
     test(async |sim| {
         let hub = Hub::default();
-        let (alice, bob) = pair(&sim, &hub).await;
+        let (alice, bob) = pair::<Plain>(&sim, &hub).await;
         for (host, garbage) in
             [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 600], &[0, 0, 0, 0, 1, 9], &[1; 5]]
                 .into_iter()
@@ -104,7 +105,7 @@ fn garbage_ends_its_own_connection_and_nothing_else() {
 fn silence_before_the_preflight_ends_after_its_time() {
     test(async |sim| {
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
         let mut silent = Vec::new();
         for host in 0..SOCKETS as u8 {
             silent.push(Raw::connect(&sim, &hub, 20 + host, 2).await);
@@ -115,7 +116,7 @@ fn silence_before_the_preflight_ends_after_its_time() {
         }
         let took = start.elapsed();
         assert!(took >= Duration::from_millis(9900) && took <= Duration::from_millis(10_100), "{took:?}");
-        let alice = Party::new(&sim, &hub, 1, "alice").await;
+        let alice = Party::<Plain>::new(&sim, &hub, 1, "alice").await;
         alice.sends(&bob, b"room again").await;
         assert_eq!(within(1000, bob.hears()).await, b"room again");
     });
@@ -125,7 +126,7 @@ fn silence_before_the_preflight_ends_after_its_time() {
 fn a_frame_that_is_too_long_is_refused_by_its_header() {
     test(async |sim| {
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
         let mut raw = Raw::opened(&sim, &hub, 20, 2).await;
         raw.send(&[1, 0, 0, 4, 0]).await;
         assert!(within(1000, raw.rest()).await.ends_with(&farewell(b"protocol error")));
@@ -138,7 +139,7 @@ fn a_frame_that_is_too_long_is_refused_by_its_header() {
 fn a_connection_that_is_cut_inside_a_frame_delivers_nothing_of_it() {
     test(async |sim| {
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
         let message = frame(FrameType::Data, &encoded(&Message::notify(SPACE, b"whole")));
         for cut in 1..message.len() {
             let mut raw = Raw::opened(&sim, &hub, 20 + cut as u8, 2).await;
@@ -157,7 +158,7 @@ fn a_connection_that_is_cut_inside_a_frame_delivers_nothing_of_it() {
 fn a_reset_is_noticed_at_once() {
     test(async |sim| {
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
         let mut raw = Raw::opened(&sim, &hub, 20, 2).await;
         bob.until(|event| matches!(event, Event::Up(_))).await;
         raw.socket.abort();
@@ -170,7 +171,7 @@ fn a_reset_is_noticed_at_once() {
 fn a_peer_that_reads_nothing_ends_after_its_time() {
     test(async |sim| {
         let hub = Hub::default();
-        let bob = Party::new(&sim, &hub, 2, "bob").await;
+        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
         let _raw = Raw::opened(&sim, &hub, 20, 2).await;
         bob.until(|event| matches!(event, Event::Up(_))).await;
         let node = bob.node;

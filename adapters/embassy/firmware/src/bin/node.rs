@@ -16,7 +16,7 @@ use kitfox_embassy::{
     Down, Handler, Inbox, Incoming, MessageId, Node, NotSentCause, Ops, Options, PeerKey, PeerLimits,
     Refused, Resources, Runner, fixed, new,
 };
-use kitfox_firmware::channel::Channel;
+use kitfox_firmware::channel::{self, Channel};
 use kitfox_firmware::host::Text;
 use kitfox_firmware::{PORT, SOCKET_BYTES, board, executor, host, log, net};
 use static_cell::{ConstStaticCell, StaticCell};
@@ -24,7 +24,6 @@ use static_cell::{ConstStaticCell, StaticCell};
 const SPACE: &[u8] = b"garden";
 const ECHO: &str = "echo";
 const COMMANDS: &str = "board";
-const ID: &str = "firmware";
 /// For the host, for another peer, and one that listens meanwhile or dials.
 const SOCKETS: usize = 3;
 /// Longest frame: as much as the smaller board has room for, and several receive buffers on the other.
@@ -88,9 +87,9 @@ fn start(spawner: Spawner) {
     let url = host::argument("url").map(|url| URL.init(url).as_str());
     // Two sockets are kept from strangers: the host's, and one to dial with.
     let peers = PeerLimits { max_pending: SOCKETS - 2, ..PeerLimits::DEVICE };
-    let options = Options { port: PORT, advertise: url, ..Options::new(ID, net::seed()).peers(peers) };
-    let (node, runner) = new(stack, RESOURCES.take(), &options).expect("sound options");
-    log!("{} is {} on {}", url, ID, board::NAME);
+    let options = Options { port: PORT, advertise: url, ..channel::options().peers(peers) };
+    let (node, runner) = new(stack, RESOURCES.take(), options).expect("sound options");
+    log!("{} on {}", url, board::NAME);
 
     let post: &'static Post = POST.init_with(Inbox::new);
     spawner.spawn(drive(runner, post).expect("spawned once"));

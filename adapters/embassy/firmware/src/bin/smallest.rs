@@ -5,12 +5,18 @@
 #![no_main]
 
 use kitfox_embassy::{Handler, Incoming, Node, Ops, Options, Refused, Resources, Runner, fixed, new};
-use kitfox_firmware::channel::Channel;
+use kitfox_firmware::channel::{self, Channel};
 use kitfox_firmware::{PORT, SOCKET_BYTES, SOCKETS, executor, host, net};
 use static_cell::ConstStaticCell;
 
 const SPACE: &[u8] = b"garden";
 const MODULE: &str = "echo";
+/// Whom it dials if it is not told.
+const HOST: &str = if cfg!(feature = "plain") {
+    "ws://10.0.2.2:7777/host"
+} else {
+    "wss://10.0.2.2:7777/d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+};
 
 fixed!(Board {
     connections: SOCKETS,
@@ -45,9 +51,9 @@ fn main() -> ! {
 
     executor::run(|spawner| {
         let stack = net::start(spawner);
-        let options = Options { port: PORT, ..Options::new("firmware", net::seed()) };
+        let options = Options { port: PORT, ..channel::options() };
         let resources = RESOURCES.take();
-        let (node, runner) = new(stack, resources, &options).expect("sound options");
+        let (node, runner) = new(stack, resources, options).expect("sound options");
         spawner.spawn(drive(runner).expect("spawned once"));
         spawner.spawn(greet(node).expect("spawned once"));
     })
@@ -64,7 +70,7 @@ async fn greet(node: Node<'static, Board, Channel>) {
     let registered =
         node.register_space(SPACE).await.is_ok() && node.register_module(SPACE, MODULE).await.is_ok();
     let peer = host::argument("peer");
-    let peer = peer.as_deref().unwrap_or("ws://10.0.2.2:7777/host");
+    let peer = peer.as_deref().unwrap_or(HOST);
     if registered && node.send_notify(peer, SPACE, b"ready").await.is_err() {
         host::exit(1);
     }
