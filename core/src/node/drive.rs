@@ -338,7 +338,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             if told {
                 outbox.drop_first();
             }
-            outbox.first().map(|(number, _)| number).filter(|&number| number < end)
+            outbox.has_unwritten().then(|| outbox.next_written()).filter(|&number| number < end)
         });
         match next {
             Some(number) => {

@@ -4,5 +4,6 @@ mod common;
 mod example;
 mod handshake;
 mod interop;
+mod node;
 mod records;
 mod session;
