@@ -97,7 +97,7 @@ impl fmt::Display for HandshakeError {
             Self::Id => f.write_str("the peer claims an id that it did not prove"),
             Self::RecordLimit => f.write_str("the peer takes no records that are long enough"),
             Self::Ended => {
-                f.write_str("the peer ended the handshake: wrong key, wrong network, or not admitted")
+                f.write_str("the peer ended the handshake: wrong key, wrong network, a plain node, or not admitted")
             }
         }
     }

@@ -85,7 +85,7 @@ fn nodes_of_different_networks_do_not_understand_each_other() {
     let listener = Listener::secured(&["--network", "forest"]);
     for network in [&[][..], &["--network", "Forest"]] {
         let sent = send(listener.url(), network);
-        says(&sent, 1, "wrong key, wrong network, or not admitted");
+        says(&sent, 1, "wrong key, wrong network, a plain node, or not admitted");
         assert!(named(&events(&sent), "peer_up").is_empty());
         listener.rejects("for another key or network");
         // The other attempts.
@@ -103,7 +103,7 @@ fn whoever_is_not_the_one_that_was_dialled_hears_nothing() {
     let listener = Listener::secured(&[]);
     let (_, other) = dir.key("other");
     let sent = send(&format!("wss://{}/{other}", addr_of(listener.url())), &[]);
-    says(&sent, 1, "wrong key, wrong network, or not admitted");
+    says(&sent, 1, "wrong key, wrong network, a plain node, or not admitted");
     assert!(named(&events(&sent), "peer_up").is_empty());
     listener.rejects("for another key or network");
 }
