@@ -96,9 +96,9 @@ impl fmt::Display for HandshakeError {
             Self::ZeroSecret => f.write_str("a handshake key is not one"),
             Self::Id => f.write_str("the peer claims an id that it did not prove"),
             Self::RecordLimit => f.write_str("the peer takes no records that are long enough"),
-            Self::Ended => {
-                f.write_str("the peer ended the handshake: wrong key, wrong network, a plain node, or not admitted")
-            }
+            Self::Ended => f.write_str(
+                "the peer ended the handshake: wrong key, wrong network, a plain node, or not admitted",
+            ),
         }
     }
 }

@@ -92,10 +92,10 @@ impl Party {
             }
         }
         let finished = actions.finish();
-        let own_url = url(id(self.seed));
+        let (own_url, randomness) = (url(id(self.seed)), [self.seed; 32]);
         for (connection, id, kind) in asked {
             let answer = match kind {
-                0 => Answer::Randomness(&[self.seed; 32]),
+                0 => Answer::Randomness(&randomness),
                 1 => Answer::Preflight { own_url: peer_url(&own_url), data: b"" },
                 _ => Answer::Accept,
             };
