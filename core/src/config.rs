@@ -112,7 +112,7 @@ impl Config {
 
 /// What the receive half of a connection remembers of its configuration.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct RxLimits {
     pub(crate) max_frame_bytes: usize,
     /// The bound on a frame before the gate is open.
     pub(crate) preflight_bound: usize,
@@ -123,7 +123,7 @@ pub(crate) struct Limits {
     pub(crate) relax_interval: Span,
 }
 
-impl Limits {
+impl RxLimits {
     /// Those of a connection that takes no longer frames.
     pub(crate) fn new(config: &Config, max_frame_bytes: usize) -> Self {
         Self {

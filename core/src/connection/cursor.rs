@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use super::channel::{Channel, Handshake, Opened, Opener};
 use super::deframer::Step;
-use super::gate::{Gate, Question, Role, Stage};
+use super::gate::{Gate, Question, Stage};
 use super::rx::{Counters, Identity, Remembered, Rx, identity};
 use super::{Action, CloseReason, Refusal, Wants};
 use crate::error::ProtocolError;
@@ -327,32 +327,27 @@ impl Cursor {
         if rx.gate.question().is_some() {
             return Own::Wait;
         }
-        match rx.gate.stage() {
-            Stage::Closing(reason) => return Own::Next(Next::Close(reason)),
-            Stage::Closed(_) => return Own::Wait,
-            Stage::LocalAgents if directory.space_count() == 0 => match rx.gate.role {
-                Role::Dialler => rx.gate.proceed(Stage::Secure),
-                Role::Acceptor => return Own::Next(Next::Ask(Stage::Gather)),
-            },
-            stage @ (Stage::Settle | Stage::Admit | Stage::LocalAgents | Stage::Gather) => {
-                return Own::Next(Next::Ask(stage));
-            }
-            _ => {}
-        }
-        if rx.gate.stage() == Stage::Secure {
-            match self.shake_hands(rx, bytes) {
-                Ok(Handshake::Done) if rx.gate.role == Role::Dialler => {
-                    return Own::Next(Next::Ask(Stage::Gather));
+        loop {
+            match rx.gate.stage() {
+                Stage::Closing(reason) => return Own::Next(Next::Close(reason)),
+                Stage::Closed(_) => return Own::Wait,
+                Stage::LocalAgents if directory.space_count() == 0 => {
+                    rx.gate.proceed(rx.gate.after_local_agents());
                 }
-                Ok(Handshake::Done) => rx.gate.proceed(Stage::AwaitPreflight),
-                Ok(Handshake::Randomness | Handshake::Admission(_)) => {
-                    return Own::Next(Next::Ask(Stage::Secure));
+                Stage::Secure => match self.shake_hands(rx, bytes) {
+                    Ok(Handshake::Done) => rx.gate.proceed(rx.gate.after_handshake()),
+                    Ok(Handshake::Randomness | Handshake::Admission(_)) => {
+                        return Own::Next(Next::Ask(Stage::Secure));
+                    }
+                    Ok(Handshake::Bytes | Handshake::Work) => return Own::Wait,
+                    Err(reason) => return Own::Next(Next::Close(reason)),
+                },
+                stage @ (Stage::Settle | Stage::Admit | Stage::LocalAgents | Stage::Gather) => {
+                    return Own::Next(Next::Ask(stage));
                 }
-                Ok(Handshake::Bytes | Handshake::Work) => return Own::Wait,
-                Err(reason) => return Own::Next(Next::Close(reason)),
+                _ => return Own::Frames,
             }
         }
-        Own::Frames
     }
 
     /// Gives the channel the bytes that its handshake asks for.

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::config::{Config, Limits, Oversize};
+use crate::config::{Config, Oversize, RxLimits};
 use crate::error::{CapacityError, ProtocolError};
 use crate::storage::Buffer;
 use crate::time::Instant;
@@ -81,7 +81,7 @@ impl<B: Buffer> Deframer<B> {
     pub(super) fn step(
         &mut self,
         now: Instant,
-        limits: &Limits,
+        limits: &RxLimits,
         bounds: Bounds,
         plain: &[u8],
     ) -> Result<Step, CloseReason> {
@@ -130,7 +130,7 @@ impl<B: Buffer> Deframer<B> {
     fn step_in_pieces(
         &mut self,
         now: Instant,
-        limits: &Limits,
+        limits: &RxLimits,
         bounds: Bounds,
         plain: &[u8],
     ) -> Result<Step, CloseReason> {

@@ -1,5 +1,7 @@
 //! What is asked of the outside, and where a connection stands.
 
+use core::fmt;
+
 use super::CloseReason;
 use crate::peer::{Peer, PeerId};
 use crate::time::{Instant, Span};
@@ -63,9 +65,8 @@ pub enum Question<'a> {
     },
 }
 
-/// The answer to a [`Question`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+/// The answer to a [`Question`]. Random bytes are never printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer<'a> {
     /// Yes; to every question but [`Question::GatherPreflight`] and [`Question::Randomness`].
@@ -82,6 +83,33 @@ pub enum Answer<'a> {
     /// Fresh bytes from a good source; only to [`Question::Randomness`]. Bytes that were used before, or that somebody
     /// can guess, give the connection away.
     Randomness(&'a [u8; 32]),
+}
+
+impl fmt::Debug for Answer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept => f.write_str("Accept"),
+            Self::Refuse => f.write_str("Refuse"),
+            Self::Preflight { own_url, data } => {
+                f.debug_struct("Preflight").field("own_url", own_url).field("data", data).finish()
+            }
+            Self::Randomness(_) => f.write_str("Randomness"),
+        }
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Answer<'_> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        match self {
+            Self::Accept => defmt::write!(f, "Accept"),
+            Self::Refuse => defmt::write!(f, "Refuse"),
+            Self::Preflight { own_url, data } => {
+                defmt::write!(f, "Preflight({}, {=[u8]:a})", own_url, data);
+            }
+            Self::Randomness(_) => defmt::write!(f, "Randomness"),
+        }
+    }
 }
 
 /// Where a connection stands. A dialler goes Admit, LocalAgents, Secure, Gather, AwaitPreflight, Validate, Open; an
@@ -172,6 +200,22 @@ impl Gate {
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.deadline
+    }
+
+    /// What comes when it is known that somebody is at home.
+    pub(super) fn after_local_agents(&self) -> Stage {
+        match self.role {
+            Role::Dialler => Stage::Secure,
+            Role::Acceptor => Stage::Gather,
+        }
+    }
+
+    /// What comes when the handshake of the channel is done.
+    pub(super) fn after_handshake(&self) -> Stage {
+        match self.role {
+            Role::Dialler => Stage::Gather,
+            Role::Acceptor => Stage::AwaitPreflight,
+        }
     }
 
     /// Whether messages flow and there is nothing to say before them.

@@ -7,7 +7,7 @@ use super::deframer::{Bounds, Deframer};
 use super::gate::{Answer, Gate, QuestionId, Role, Stage};
 use super::tx::{PushError, Tx};
 use super::{CloseReason, Frames, NotDialable, Refusal, Timeout};
-use crate::config::{Config, Limits, Oversize};
+use crate::config::{Config, Oversize, RxLimits};
 use crate::error::{ApiMisuse, CapacityError, ProtocolError};
 use crate::peer::{Peer, PeerId};
 use crate::router::DropReason;
@@ -51,7 +51,7 @@ pub struct Rx<S: Storage, C: Channel = Plain> {
     /// When the frame buffer may give memory back.
     pub(super) relax_at: Option<Instant>,
     pub(super) counts: Counters,
-    pub(super) limits: Limits,
+    pub(super) limits: RxLimits,
 }
 
 /// What was received on a connection. On machines of 32 bits these numbers begin again after 2^32.
@@ -184,7 +184,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     ) -> Self {
         let deframer = Deframer::<S::RxBuffer>::new(config);
         // What cannot be put together is not taken whole either: every cut of the stream gives the same actions.
-        let limits = Limits::new(config, config.max_frame_bytes.min(deframer.buffer().limit()));
+        let limits = RxLimits::new(config, config.max_frame_bytes.min(deframer.buffer().limit()));
         opener.announce(limits.max_frame_bytes);
         Self {
             opener,
@@ -273,10 +273,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
                 Role::Dialler => confirm(now, tx),
             },
             (Stage::Admit, Answer::Accept) => Ok(Stage::LocalAgents),
-            (Stage::LocalAgents, Answer::Accept) => Ok(match self.gate.role {
-                Role::Dialler => Stage::Secure,
-                Role::Acceptor => Stage::Gather,
-            }),
+            (Stage::LocalAgents, Answer::Accept) => Ok(self.gate.after_local_agents()),
             (Stage::Validate, Answer::Accept) => match self.gate.role {
                 _ if self.gate.settles => Ok(Stage::Settle),
                 Role::Acceptor => Ok(Stage::Admit),
@@ -439,7 +436,7 @@ impl<S: Storage, C: Channel> Rx<S, C> {
     /// Which frames are taken in this stage.
     #[inline]
     pub(super) fn bounds(&self) -> Bounds {
-        let Limits { max_frame_bytes, oversize, .. } = self.limits;
+        let RxLimits { max_frame_bytes, oversize, .. } = self.limits;
         match self.gate.stage() {
             Stage::Open => Bounds { preflight: false, max_frame_bytes, oversize },
             // A frame that is discarded cannot open the gate, and nothing else may be told before that.

@@ -250,6 +250,13 @@ fn ids_that_are_no_keys_are_not_dialled() {
 }
 
 #[test]
+fn random_bytes_are_never_printed() {
+    use kitfox_core::connection::Answer;
+    let printed = format!("{:?}", Answer::Randomness(&[0xab; 32]));
+    assert!(!printed.contains("171") && !printed.contains("ab"), "{printed}");
+}
+
+#[test]
 fn networks_have_names_of_every_length() {
     assert_eq!(Network::new(b""), Network::default());
     assert_ne!(Network::new(b"one"), Network::new(b"two"));
