@@ -19,25 +19,16 @@ type Halves<C> = (<C as Channel>::Opener, <C as Channel>::Sealer);
 
 /// A channel that this crate can make the halves of.
 pub trait Protection: Channel {
-    /// Whether our URLs, and those that can be dialled, are those of secured connections (`wss`, `https`).
-    const SECURED: bool;
-
     /// Who we are.
     type Identity: fmt::Debug;
 
     /// The last segment of our URLs.
     fn peer_id(ours: &Self::Identity) -> PeerId;
 
-    /// Whether a peer with this id can be spoken to.
-    ///
-    /// # Errors
-    /// [`KeyError`] says why it cannot.
-    fn check(peer: &PeerId) -> Result<(), KeyError>;
-
     /// The halves of a channel that we opened to `peer`.
     ///
     /// # Errors
-    /// As for [`check`](Self::check).
+    /// [`KeyError`] if nobody can prove that id.
     fn dial(ours: &Self::Identity, peer: &PeerId) -> Result<Halves<Self>, KeyError>;
 
     /// The halves of a channel that a peer opened.
@@ -46,16 +37,10 @@ pub trait Protection: Channel {
 
 /// Ids are what peers claim them to be.
 impl Protection for Plain {
-    const SECURED: bool = false;
-
     type Identity = PeerId;
 
     fn peer_id(ours: &PeerId) -> PeerId {
         *ours
-    }
-
-    fn check(_: &PeerId) -> Result<(), KeyError> {
-        Ok(())
     }
 
     fn dial(_: &PeerId, _: &PeerId) -> Result<Halves<Self>, KeyError> {
@@ -69,16 +54,10 @@ impl Protection for Plain {
 
 /// Ids are keys, and both ends prove theirs.
 impl<B: Buffer, A: Aead> Protection for secure::Secured<B, A> {
-    const SECURED: bool = true;
-
     type Identity = Credentials;
 
     fn peer_id(ours: &Credentials) -> PeerId {
         ours.key.peer_id()
-    }
-
-    fn check(peer: &PeerId) -> Result<(), KeyError> {
-        secure::check_id(peer)
     }
 
     fn dial(ours: &Credentials, peer: &PeerId) -> Result<Halves<Self>, KeyError> {

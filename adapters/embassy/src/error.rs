@@ -37,9 +37,6 @@ pub enum SendError {
     InvalidUrl(UrlError),
     /// The URL cannot be dialled, and no peer with its id is connected: the caller's fault.
     NotDialable(NotDialable),
-    /// The URL asks for the other kind of channel: a secured one (`wss`, `https`) of a node with plain connections, or
-    /// the other way round.
-    WrongScheme,
     /// The rules say no: the space is not registered, or the peer is blocked in it.
     Refused(SendRefused),
     /// The peer's outbox has no room now. The methods that wait give this only if already
@@ -47,6 +44,8 @@ pub enum SendError {
     Backpressure,
     /// The message is longer than a frame may be, or than the whole outbox: there will never be room.
     TooLarge,
+    /// The message is longer than the connected peer takes, as it said in its handshake.
+    TooLargeForPeer,
     /// There is no place for another peer: a limit of ours.
     Capacity(CapacityError),
 }
@@ -75,6 +74,7 @@ impl From<kitfox_core::node::SendError> for SendError {
             Core::NotDialable(error) => Self::NotDialable(error),
             Core::Refused(error) => Self::Refused(error),
             Core::NotQueued(PushError::TooLarge) => Self::TooLarge,
+            Core::NotQueued(PushError::TooLargeForPeer) => Self::TooLargeForPeer,
             Core::Capacity(error) => Self::Capacity(error),
             _ => Self::Backpressure,
         }
@@ -101,10 +101,10 @@ impl fmt::Display for SendError {
         match self {
             Self::InvalidUrl(error) => error.fmt(f),
             Self::NotDialable(error) => error.fmt(f),
-            Self::WrongScheme => f.write_str("the URL asks for another kind of channel"),
             Self::Refused(error) => error.fmt(f),
             Self::Backpressure => f.write_str("the outbox is full"),
             Self::TooLarge => f.write_str("the message is too large"),
+            Self::TooLargeForPeer => f.write_str("the message is too large for the peer"),
             Self::Capacity(error) => error.fmt(f),
         }
     }

@@ -6,7 +6,7 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use embassy_sync::waitqueue::WakerRegistration;
-use kitfox_core::connection::{Channel, NotDialable};
+use kitfox_core::connection::Channel;
 use kitfox_core::node::{MessageId, Node as Core};
 use kitfox_core::router::{BlockList, RegisterError};
 use kitfox_core::storage::Storage;
@@ -262,14 +262,6 @@ impl<S: Storage, C: Protection> Shared<S, C> {
         mut send: impl FnMut(&mut Ops<'_, S>, PeerUrl<'_>) -> Result<T, kitfox_core::node::SendError>,
     ) -> Result<T, SendError> {
         let url = PeerUrl::parse(to, &self.url_rules).map_err(SendError::InvalidUrl)?;
-        if url.uses_tls() != C::SECURED {
-            return Err(SendError::WrongScheme);
-        }
-        let id = url.peer_id().and_then(PeerId::new);
-        // Who is known was dialled or has proven its id.
-        if let Some(id) = id.filter(|id| self.core.peers().peer(id).is_none()) {
-            C::check(&id).map_err(|_| SendError::NotDialable(NotDialable::NoKey))?;
-        }
         let sent = send(&mut self.core.ops(now()), url).map_err(SendError::from);
         match sent {
             Ok(_) => {

@@ -19,11 +19,6 @@ pub enum ConnectError {
     InvalidUrl(UrlError),
     /// The URL cannot be dialled: the caller's fault.
     NotDialable(NotDialable),
-    /// The URL asks for a secured connection (`wss`, `https`), and this node is a plain one: the caller's fault.
-    SecuredUrl,
-    /// The URL asks for a plain connection (`ws`, `http`), and this node was not made with
-    /// [`Builder::plain`](crate::Builder::plain): the caller's fault.
-    PlainUrl,
     /// The host's name was not resolved, or no address of it took the connection: the last of several attempts.
     Dial(io::Error),
     /// The peer was not reached in time.
@@ -46,11 +41,6 @@ pub enum SendError {
     InvalidUrl(UrlError),
     /// The URL cannot be dialled, and no peer with its id is connected: the caller's fault.
     NotDialable(NotDialable),
-    /// The URL asks for a secured connection (`wss`, `https`), and this node is a plain one: the caller's fault.
-    SecuredUrl,
-    /// The URL asks for a plain connection (`ws`, `http`), and this node was not made with
-    /// [`Builder::plain`](crate::Builder::plain): the caller's fault.
-    PlainUrl,
     /// The rules say no: the space is not registered, or the peer is blocked in it.
     Refused(SendRefused),
     /// The peer's outbox has no room now, or all outboxes together are full. [`Node::ready`](crate::Node::ready) waits
@@ -115,8 +105,6 @@ impl fmt::Display for ConnectError {
         match self {
             Self::InvalidUrl(error) => error.fmt(f),
             Self::NotDialable(error) => error.fmt(f),
-            Self::SecuredUrl => f.write_str("a plain node makes no secured connections"),
-            Self::PlainUrl => f.write_str("a secured node makes no plain connections"),
             Self::Dial(error) => write!(f, "the peer was not reached: {error}"),
             Self::DialTimeout => f.write_str("the peer was not reached in time"),
             Self::Closed(down) => write!(f, "the connection ended before it was open: {down}"),
@@ -132,8 +120,6 @@ impl fmt::Display for SendError {
         match self {
             Self::InvalidUrl(error) => error.fmt(f),
             Self::NotDialable(error) => error.fmt(f),
-            Self::SecuredUrl => f.write_str("a plain node makes no secured connections"),
-            Self::PlainUrl => f.write_str("a secured node makes no plain connections"),
             Self::Refused(error) => error.fmt(f),
             Self::Backpressure => f.write_str("the outbox is full"),
             Self::TooLarge => f.write_str("the message is too large"),

@@ -23,6 +23,10 @@ pub(crate) enum Security {
 }
 
 impl Security {
+    pub(crate) fn is_secured(&self) -> bool {
+        matches!(self, Self::Secured(_))
+    }
+
     /// The scheme of our URLs.
     pub(crate) fn scheme(&self) -> &'static str {
         match self {

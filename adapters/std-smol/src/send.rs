@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use kitfox_core::connection::{NotDialable, PushError};
+use kitfox_core::connection::{NotDialable, PushError, check_dialable};
 use kitfox_core::node::{MessageId, Outbox};
 use kitfox_core::router::SendRefused;
 use kitfox_core::secure::check_id;
@@ -16,7 +16,6 @@ use crate::error::{ConnectError, SendError, Unsent};
 use crate::handler::Peer;
 use crate::mailbox::{Inner, Mailbox};
 use crate::node::{Node, Shared};
-use crate::security::Security;
 
 /// What a push came to.
 type Pushed = Result<MessageId, SendError>;
@@ -178,15 +177,12 @@ fn parse<'a>(shared: &Shared, url: &'a str) -> Result<(PeerUrl<'a>, PeerId), Sen
 }
 
 fn dialable(shared: &Shared, url: PeerUrl<'_>, id: &PeerId) -> Result<(), SendError> {
-    if url.port() == 0 {
-        return Err(SendError::NotDialable(NotDialable::PortZero));
+    let secured = shared.setup.security.is_secured();
+    check_dialable(url, secured).map_err(SendError::NotDialable)?;
+    if secured {
+        check_id(id).map_err(|_| SendError::NotDialable(NotDialable::NoKey))?;
     }
-    match (&shared.setup.security, url.uses_tls()) {
-        (Security::Plain, true) => Err(SendError::SecuredUrl),
-        (Security::Secured(_), false) => Err(SendError::PlainUrl),
-        (Security::Plain, false) => Ok(()),
-        (Security::Secured(_), true) => check_id(id).map_err(|_| SendError::NotDialable(NotDialable::NoKey)),
-    }
+    Ok(())
 }
 
 /// The mailbox of a peer that is connected, or for which something waits.
@@ -205,8 +201,6 @@ pub(crate) async fn connect(shared: &Arc<Shared>, text: &str) -> Result<Peer, Co
     let refuse = |error| match error {
         SendError::InvalidUrl(error) => ConnectError::InvalidUrl(error),
         SendError::NotDialable(error) => ConnectError::NotDialable(error),
-        SendError::SecuredUrl => ConnectError::SecuredUrl,
-        SendError::PlainUrl => ConnectError::PlainUrl,
         SendError::Capacity(error) => ConnectError::Capacity(error),
         _ => ConnectError::ShutDown,
     };

@@ -15,6 +15,8 @@ pub trait Channel: fmt::Debug + Clone + 'static {
     type Opener: Opener;
     /// Turns queued plaintext into bytes for the peer.
     type Sealer: Sealer;
+    /// Whether the URLs of its nodes are those of secured connections (`wss`, `https`), and no others are dialled.
+    const SECURED: bool = false;
 
     /// Takes one step of the handshake: at most one Diffie-Hellman. What is to be written for it is in the sealer
     /// then.

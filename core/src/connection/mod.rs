@@ -28,7 +28,7 @@ use core::fmt;
 
 use crate::peer::Peer;
 use crate::router::{DropReason, ModuleKey, SpaceKey};
-use crate::wire::ModuleName;
+use crate::wire::{ModuleName, PeerUrl};
 
 /// What the driver of a connection is to do, or to know.
 ///
@@ -125,8 +125,26 @@ pub enum NotDialable {
     TooLong,
     /// It is this node's own.
     OurOwnId,
+    /// It asks for a plain connection (`ws`, `http`), and those of this node are secured.
+    PlainUrl,
+    /// It asks for a secured connection (`wss`, `https`), and those of this node are plain.
+    SecuredUrl,
     /// Its id is not a public key that anybody could prove on a secured channel.
     NoKey,
+}
+
+/// Whether a node dials this URL: one whose connections are `secured`, or one whose connections are plain. Its id is
+/// another matter.
+///
+/// # Errors
+/// [`NotDialable`] says why it does not.
+pub fn check_dialable(url: PeerUrl<'_>, secured: bool) -> Result<(), NotDialable> {
+    match (url.port(), url.uses_tls()) {
+        (0, _) => Err(NotDialable::PortZero),
+        (_, false) if secured => Err(NotDialable::PlainUrl),
+        (_, true) if !secured => Err(NotDialable::SecuredUrl),
+        _ => Ok(()),
+    }
 }
 
 impl fmt::Display for NotDialable {
@@ -136,6 +154,8 @@ impl fmt::Display for NotDialable {
             Self::PortZero => "port 0 cannot be dialled",
             Self::TooLong => "the URL is too long",
             Self::OurOwnId => "the URL is our own",
+            Self::PlainUrl => "the URL is one for plain connections, and those of this node are secured",
+            Self::SecuredUrl => "the URL is one for secured connections, and those of this node are plain",
             Self::NoKey => "the peer id in the URL is not a public key",
         })
     }

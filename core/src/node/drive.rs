@@ -136,6 +136,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     parting,
                     given_up: None,
                     config,
+                    secured: C::SECURED,
                     now: self.now,
                 };
                 Some((of_connection(*connection, lent), ops))
@@ -201,7 +202,21 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
             }
         };
         let given_up = giving_up.as_ref().filter(|giving_up| giving_up.told).map(|giving_up| giving_up.peer);
-        Some((action, Ops { directory, counts, peers, outboxes, timers, parting, given_up, config, now }))
+        Some((
+            action,
+            Ops {
+                directory,
+                counts,
+                peers,
+                outboxes,
+                timers,
+                parting,
+                given_up,
+                config,
+                secured: C::SECURED,
+                now,
+            },
+        ))
     }
 
     /// Ends the input: how many of the bytes were taken, and what their connection wants next.

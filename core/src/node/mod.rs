@@ -282,6 +282,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             parting: &mut self.parting,
             given_up: None,
             config: &self.config,
+            secured: C::SECURED,
             now,
         }
     }
@@ -385,7 +386,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
 
     /// A peer, as policies see it.
     pub fn peer(&self, key: PeerKey) -> Option<Peer<'_>> {
-        Some(Peer::new(self.peers.url(key)?, self.peers.id(key)))
+        self.peers.as_peer(key)
     }
 
     /// The receive half of a connection, to look at.

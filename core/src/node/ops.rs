@@ -6,7 +6,7 @@ use super::step::{ConnectionId, PeerKey};
 use super::timers::Timers;
 use super::{PartingWords, outbox_for, outbox_of};
 use crate::config::Config;
-use crate::connection::{CloseReason, NotDialable, PushError, Refusal};
+use crate::connection::{CloseReason, NotDialable, PushError, Refusal, check_dialable};
 use crate::peer::{Peer, PeerId};
 use crate::router::{BlockedCounts, Directory, Policy, SendRefused};
 use crate::storage::{Seq, Storage};
@@ -26,6 +26,8 @@ pub struct Ops<'n, S: Storage, P> {
     /// The peer whose message is given up in the action that is looked at.
     pub(super) given_up: Option<PeerKey>,
     pub(super) config: &'n Config,
+    /// Whether secured URLs are dialled, and no others.
+    pub(super) secured: bool,
     pub(super) now: Instant,
 }
 
@@ -47,7 +49,7 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
 
     /// A peer, as policies see it.
     pub fn peer(&self, key: PeerKey) -> Option<Peer<'_>> {
-        Some(Peer::new(self.peers.url(key)?, self.peers.id(key)))
+        self.peers.as_peer(key)
     }
 
     /// The peer at the other end of a connection; `None` before its gate has let it in, and after its end.
@@ -121,8 +123,13 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         self.permit(Peer::new(to.as_str(), Some(&id)), space)?;
         let known = self.peers.peer(&id);
         let open = known.is_some_and(|peer| self.peers.open_connection(peer).is_some());
-        if to.port() == 0 && !open {
-            return not_dialable(NotDialable::PortZero);
+        if !open {
+            check_dialable(to, self.secured).map_err(SendError::NotDialable)?;
+        }
+        // Who is in the table was looked at before.
+        #[cfg(feature = "secure")]
+        if self.secured && known.is_none() && crate::secure::check_id(&id).is_err() {
+            return not_dialable(NotDialable::NoKey);
         }
         if !open && self.peers.is_crowded() {
             // Before the peer enters the table, where it would have to leave again.
@@ -140,7 +147,7 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         message: &Message<'_>,
     ) -> Result<MessageId, SendError> {
         let gone = SendError::NotDialable(NotDialable::NoPeerId);
-        let peer = Peer::new(self.peers.url(to).ok_or(gone)?, self.peers.id(to));
+        let peer = self.peers.as_peer(to).ok_or(gone)?;
         let verdict = self.directory.permit_send(&peer, space);
         if verdict == Err(SendRefused::Blocked) {
             self.counts.outgoing(peer.url, space);

@@ -13,7 +13,7 @@ use super::timers::Timers;
 use crate::connection::{CloseReason, Refusal, Role, Timeout};
 use crate::error::{CapacityError, ProtocolError};
 use crate::hash::hash_pair;
-use crate::peer::PeerId;
+use crate::peer::{Peer, PeerId};
 use crate::storage::{Owned, Storage, Table};
 use crate::time::Instant;
 
@@ -370,6 +370,12 @@ impl<S: Storage> PeerTable<S> {
     /// The URL under which a peer is known and dialled.
     pub fn url(&self, key: PeerKey) -> Option<&str> {
         Some(self.peer_at(key)?.url.as_ref())
+    }
+
+    /// A peer, as policies see it: proven while it is connected, if its channel proves ids.
+    pub fn as_peer(&self, key: PeerKey) -> Option<Peer<'_>> {
+        let proven = self.open_connection(key).is_some_and(|open| self.is_proven(open));
+        Some(Peer { proven, ..Peer::new(self.url(key)?, self.id(key)) })
     }
 
     /// Whether the id of the connection's peer was proven by its channel.

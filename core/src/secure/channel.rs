@@ -24,6 +24,7 @@ pub struct Secured<B, A = ChaChaPoly>(PhantomData<fn() -> (B, A)>);
 impl<B: Buffer, A: Aead> Channel for Secured<B, A> {
     type Opener = Opener<B, A>;
     type Sealer = Sealer<B, A>;
+    const SECURED: bool = true;
 
     fn work(opener: &mut Opener<B, A>, sealer: &mut Sealer<B, A>) -> Result<(), ProtocolError> {
         let worked = opener.work(sealer);

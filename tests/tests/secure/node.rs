@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use kitfox_core::Instant;
-use kitfox_core::connection::{Answer, Question, Wants};
+use kitfox_core::connection::{Answer, NotDialable, Question, Wants};
 use kitfox_core::node::{Action, ConnectionId, Input, Node, NodeConfig, NotSentCause, SendError};
 use kitfox_core::router::BlockList;
 use kitfox_core::secure::Secured;
@@ -11,7 +11,7 @@ use kitfox_core::storage::{Heap, HeapBuffer};
 use kitfox_core::{Config, PeerId};
 use kitfox_tests::pair::peer_url;
 
-use crate::common::{ALICE, BOB, credentials, id, url};
+use crate::common::{ALICE, BOB, credentials, id};
 
 type Channel = Secured<HeapBuffer>;
 
@@ -19,6 +19,10 @@ const SPACE: &[u8] = b"garden";
 
 /// More actions than any input of these tests has: a node that tells the same for ever fails instead of hanging.
 const MANY: usize = 1000;
+
+fn secured_url(id: PeerId) -> String {
+    format!("wss://127.0.0.1:9000/{id}")
+}
 
 /// A node with one connection at a time, and what it told.
 struct Party {
@@ -59,7 +63,7 @@ impl Party {
     }
 
     fn send(&mut self, to: PeerId, data: &[u8]) -> Result<(), SendError> {
-        let to = url(to);
+        let to = secured_url(to);
         self.node.ops(self.now).notify(peer_url(&to), SPACE, data).map(drop)?;
         self.run(Input::Wake, MANY);
         Ok(())
@@ -92,7 +96,7 @@ impl Party {
             }
         }
         let finished = actions.finish();
-        let (own_url, randomness) = (url(id(self.seed)), [self.seed; 32]);
+        let (own_url, randomness) = (secured_url(id(self.seed)), [self.seed; 32]);
         for (connection, id, kind) in asked {
             let answer = match kind {
                 0 => Answer::Randomness(&randomness),
@@ -218,4 +222,43 @@ fn what_waited_for_a_peer_that_does_not_take_it_is_handed_back_and_the_rest_arri
     alice.send(id(BOB), b"three").unwrap();
     settle(&mut alice, &mut bob);
     assert_eq!(bob.heard.last().map(String::as_str), Some("three"));
+}
+
+#[test]
+fn a_peer_is_proven_while_it_is_up() {
+    let (mut alice, _) = connected(&[b"it rains"], 1 << 20);
+    let key = alice.node.peers().peer(&id(BOB)).unwrap();
+    assert!(alice.node.peer(key).unwrap().proven);
+    assert!(alice.node.ops(Instant::ZERO).peer(key).unwrap().proven);
+    // Whom we only mean to dial has proven nothing.
+    alice.send(id(3), b"who is there?").unwrap();
+    let key = alice.node.peers().peer(&id(3)).unwrap();
+    assert!(!alice.node.peer(key).unwrap().proven);
+}
+
+#[test]
+fn what_a_secured_node_cannot_dial_is_refused_up_front() {
+    let mut alice = Party::new(ALICE, 1 << 20);
+    let mut send = |url: &str| alice.node.ops(Instant::ZERO).notify(peer_url(url), SPACE, b"").map(drop);
+    for (url, error) in [
+        (format!("ws://a:1/{}", id(BOB)), NotDialable::PlainUrl),
+        ("wss://a:1/bob".into(), NotDialable::NoKey),
+        (format!("wss://a:1/02{}", "00".repeat(31)), NotDialable::NoKey),
+        (format!("wss://a:0/{}", id(BOB)), NotDialable::PortZero),
+    ] {
+        assert_eq!(send(&url), Err(SendError::NotDialable(error)), "{url}");
+    }
+    assert_eq!(send(&secured_url(id(BOB))), Ok(()));
+    // A second URL of a peer that waits for its dial is looked at, too.
+    assert_eq!(send(&format!("ws://a:1/{}", id(BOB))), Err(SendError::NotDialable(NotDialable::PlainUrl)));
+}
+
+#[test]
+fn a_plain_node_dials_no_secured_url() {
+    let config = NodeConfig::HOST;
+    let mut node = Node::<Heap, _>::new(&config, id(ALICE), 1, BlockList::<Heap>::new(&config.router));
+    node.directory_mut().register_space(SPACE).unwrap();
+    let url = secured_url(id(BOB));
+    let sent = node.ops(Instant::ZERO).notify(peer_url(&url), SPACE, b"").map(drop);
+    assert_eq!(sent, Err(SendError::NotDialable(NotDialable::SecuredUrl)));
 }

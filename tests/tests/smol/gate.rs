@@ -38,7 +38,7 @@ fn what_cannot_be_dialled_is_refused() {
         let result = alice.node.connect("127.0.0.1:1/id").await;
         assert!(matches!(result, Err(ConnectError::InvalidUrl(_))), "{result:?}");
         let result = alice.node.connect("wss://127.0.0.1:1/id").await;
-        assert!(matches!(result, Err(ConnectError::SecuredUrl)), "{result:?}");
+        assert!(matches!(result, Err(ConnectError::NotDialable(NotDialable::SecuredUrl))), "{result:?}");
         // A port that nobody listens on: it is bound, and no more.
         let gone = Party::new().await;
         gone.node.shutdown().await;

@@ -208,7 +208,10 @@ fn messages_for_nobody_are_refused_at_home_and_dropped_away() {
         ] {
             assert_eq!(bob.node.notify(&url, SPACE, b""), Err(SendError::NotDialable(why)));
         }
-        assert_eq!(bob.node.notify("wss://a:1/stranger", SPACE, b""), Err(SendError::SecuredUrl));
+        assert_eq!(
+            bob.node.notify("wss://a:1/stranger", SPACE, b""),
+            Err(SendError::NotDialable(NotDialable::SecuredUrl))
+        );
         assert!(matches!(bob.node.notify("nonsense", SPACE, b""), Err(SendError::InvalidUrl(_))));
     });
 }

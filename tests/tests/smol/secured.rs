@@ -70,8 +70,11 @@ fn a_secured_node_never_dials_a_plain_url() {
         let alice = party(|builder| builder).await;
         let id = key(8).peer_id();
         let url = format!("ws://127.0.0.1:1/{id}");
-        assert_eq!(alice.node.notify(&url, SPACE, b""), Err(SendError::PlainUrl));
-        assert!(matches!(alice.node.connect(&url).await, Err(ConnectError::PlainUrl)));
+        assert_eq!(alice.node.notify(&url, SPACE, b""), Err(SendError::NotDialable(NotDialable::PlainUrl)));
+        assert!(matches!(
+            alice.node.connect(&url).await,
+            Err(ConnectError::NotDialable(NotDialable::PlainUrl))
+        ));
         assert_eq!(alice.node.stats().totals.dialled, 0);
     });
 }

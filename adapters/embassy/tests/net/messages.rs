@@ -115,13 +115,16 @@ fn what_cannot_be_sent_is_refused_at_once<W: Wire>() {
     test(async |sim| {
         let hub = Hub::default();
         let (alice, bob) = pair::<W>(&sim, &hub).await;
-        let other = if W::SECURED { "ws" } else { "wss" };
+        let (other, error) =
+            if W::SECURED { ("ws", NotDialable::PlainUrl) } else { ("wss", NotDialable::SecuredUrl) };
         let send = async |url: &str, data: &[u8]| alice.node.send_notify(url, SPACE, data).await;
-        assert_eq!(send(&bob.url, &[0; 2000]).await, Err(SendError::TooLarge));
+        // Over a secured channel bob says what it takes.
+        let too_large = if W::SECURED { SendError::TooLargeForPeer } else { SendError::TooLarge };
+        assert_eq!(send(&bob.url, &[0; 2000]).await, Err(too_large));
         assert!(matches!(send("nonsense", b"").await, Err(SendError::InvalidUrl(_))));
         assert_eq!(
-            send(&W::url(2, 1, "bob").replace(W::scheme(), other), b"").await,
-            Err(SendError::WrongScheme)
+            send(&W::url(9, 1, "eve").replace(W::scheme(), other), b"").await,
+            Err(SendError::NotDialable(error))
         );
         assert_eq!(
             send(&format!("{}://10.0.0.2:1", W::scheme()), b"").await,

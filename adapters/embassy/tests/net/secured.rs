@@ -41,6 +41,23 @@ fn a_url_whose_id_is_no_key_is_refused_up_front() {
 }
 
 #[test]
+fn a_message_that_the_connected_peer_does_not_take_is_refused_at_once() {
+    test(async |sim| {
+        let hub = Hub::default();
+        let mut options = Secured::options("bob");
+        options.config.connection.max_frame_bytes = 300;
+        let bob = hasty(&sim, &hub, 2, options).await;
+        let alice = Party::<Secured>::new(&sim, &hub, 1, "alice").await;
+        alice.sends(&bob, b"hello").await;
+        assert_eq!(bob.hears().await, b"hello");
+        let sent = within(1000, alice.node.send_notify(&bob.url, SPACE, &[0; 300])).await;
+        assert_eq!(sent, Err(SendError::TooLargeForPeer));
+        alice.sends(&bob, &[0; 200]).await;
+        assert_eq!(bob.hears().await, [0; 200]);
+    });
+}
+
+#[test]
 fn nodes_of_different_networks_do_not_meet() {
     test(async |sim| {
         let hub = Hub::default();
@@ -135,6 +152,7 @@ fn note(what: Noted) {
 impl Channel for Watched {
     type Opener = <Secured as Channel>::Opener;
     type Sealer = <Secured as Channel>::Sealer;
+    const SECURED: bool = true;
 
     fn work(opener: &mut Self::Opener, sealer: &mut Self::Sealer) -> Result<(), ProtocolError> {
         note(Noted::Step(TURNS.with_borrow(|turns| turns.get())));
@@ -143,16 +161,10 @@ impl Channel for Watched {
 }
 
 impl Protection for Watched {
-    const SECURED: bool = true;
-
     type Identity = Credentials;
 
     fn peer_id(ours: &Credentials) -> PeerId {
         <Secured as Protection>::peer_id(ours)
-    }
-
-    fn check(peer: &PeerId) -> Result<(), KeyError> {
-        <Secured as Protection>::check(peer)
     }
 
     fn dial(ours: &Credentials, peer: &PeerId) -> Result<(Self::Opener, Self::Sealer), KeyError> {
