@@ -374,8 +374,11 @@ impl<S: Storage> PeerTable<S> {
 
     /// A peer, as policies see it: proven while it is connected, if its channel proves ids.
     pub fn as_peer(&self, key: PeerKey) -> Option<Peer<'_>> {
-        let proven = self.open_connection(key).is_some_and(|open| self.is_proven(open));
-        Some(Peer { proven, ..Peer::new(self.url(key)?, self.id(key)) })
+        let peer = self.peer_at(key)?;
+        let proves =
+            |connection: &ConnectionSlot| connection.proven && connection.state == ConnectionState::Open;
+        let proven = peer.connections.iter().any(|&slot| self.connections.get(slot).is_some_and(proves));
+        Some(Peer { proven, ..Peer::new(peer.url.as_ref(), Some(&peer.id)) })
     }
 
     /// Whether the id of the connection's peer was proven by its channel.
