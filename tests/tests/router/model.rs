@@ -5,6 +5,8 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::*;
 
+on_both_tiers!(random_operations_agree_with_the_model,);
+
 #[derive(Debug, Clone)]
 enum Op {
     RegisterSpace(u8),
@@ -274,7 +276,7 @@ impl<S: Tier> Pair<S> {
     }
 }
 
-pub(super) fn random_operations_agree_with_the_model<S: Tier>() {
+fn random_operations_agree_with_the_model<S: Tier>() {
     let config = Config { cases: 256, failure_persistence: None, ..Config::default() };
     let ops = prop::collection::vec(op(), 0..80);
     let outcome = TestRunner::new_with_rng(config, rng()).run(&ops, |ops| {
