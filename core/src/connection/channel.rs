@@ -18,6 +18,12 @@ pub trait Channel: fmt::Debug + Clone + 'static {
     /// Whether the URLs of its nodes are those of secured connections (`wss`, `https`), and no others are dialled.
     const SECURED: bool = false;
 
+    /// Whether there can be a peer that proves this id.
+    fn can_prove(id: &PeerId) -> bool {
+        let _ = id;
+        true
+    }
+
     /// Takes one step of the handshake: at most one Diffie-Hellman. What is to be written for it is in the sealer
     /// then.
     ///

@@ -1,7 +1,7 @@
 //! Carries out what the peer table decides, and reads what connections bring.
 
 use super::action::{Action, Input, MessageId};
-use super::ops::Ops;
+use super::ops::{Dialling, Ops};
 use super::peers::PeerTable;
 use super::step::{ConnectionId, ConnectionState, DownCause, Ending, NotSentCause, PeerKey, Step};
 use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
@@ -136,7 +136,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     parting,
                     given_up: None,
                     config,
-                    secured: C::SECURED,
+                    dialling: Dialling::of::<C>(),
                     now: self.now,
                 };
                 Some((of_connection(*connection, lent), ops))
@@ -213,7 +213,7 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 parting,
                 given_up,
                 config,
-                secured: C::SECURED,
+                dialling: Dialling::of::<C>(),
                 now,
             },
         ))

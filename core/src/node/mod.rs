@@ -11,6 +11,7 @@ mod timers;
 
 pub use action::{Action, Input, MessageId, SendError};
 pub use drive::Actions;
+use ops::Dialling;
 pub use ops::Ops;
 
 pub use outbox::{Numbers, Outbox};
@@ -282,7 +283,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
             parting: &mut self.parting,
             given_up: None,
             config: &self.config,
-            secured: C::SECURED,
+            dialling: Dialling::of::<C>(),
             now,
         }
     }

@@ -6,12 +6,26 @@ use super::step::{ConnectionId, PeerKey};
 use super::timers::Timers;
 use super::{PartingWords, outbox_for, outbox_of};
 use crate::config::Config;
-use crate::connection::{CloseReason, NotDialable, PushError, Refusal, check_dialable};
+use crate::connection::{Channel, CloseReason, NotDialable, PushError, Refusal, check_dialable};
 use crate::peer::{Peer, PeerId};
 use crate::router::{BlockedCounts, Directory, Policy, SendRefused};
 use crate::storage::{Seq, Storage};
 use crate::time::Instant;
 use crate::wire::{Message, PeerUrl};
+
+/// Which URLs a node dials. That of [`Channel`] in two words, so that only a secured node knows what a key is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dialling {
+    /// Secured URLs, and no others.
+    secured: bool,
+    can_prove: fn(&PeerId) -> bool,
+}
+
+impl Dialling {
+    pub(super) fn of<C: Channel>() -> Self {
+        Self { secured: C::SECURED, can_prove: C::can_prove }
+    }
+}
 
 /// What can be done to a [`Node`](super::Node): send, register, block, disconnect, refuse; also while an action is
 /// looked at.
@@ -26,8 +40,7 @@ pub struct Ops<'n, S: Storage, P> {
     /// The peer whose message is given up in the action that is looked at.
     pub(super) given_up: Option<PeerKey>,
     pub(super) config: &'n Config,
-    /// Whether secured URLs are dialled, and no others.
-    pub(super) secured: bool,
+    pub(super) dialling: Dialling,
     pub(super) now: Instant,
 }
 
@@ -124,11 +137,10 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         let known = self.peers.peer(&id);
         let open = known.is_some_and(|peer| self.peers.open_connection(peer).is_some());
         if !open {
-            check_dialable(to, self.secured).map_err(SendError::NotDialable)?;
+            check_dialable(to, self.dialling.secured).map_err(SendError::NotDialable)?;
         }
         // Who is in the table was looked at before.
-        #[cfg(feature = "secure")]
-        if self.secured && known.is_none() && crate::secure::check_id(&id).is_err() {
+        if known.is_none() && !(self.dialling.can_prove)(&id) {
             return not_dialable(NotDialable::NoKey);
         }
         if !open && self.peers.is_crowded() {

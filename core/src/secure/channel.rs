@@ -26,6 +26,10 @@ impl<B: Buffer, A: Aead> Channel for Secured<B, A> {
     type Sealer = Sealer<B, A>;
     const SECURED: bool = true;
 
+    fn can_prove(id: &PeerId) -> bool {
+        key::check_id(id).is_ok()
+    }
+
     fn work(opener: &mut Opener<B, A>, sealer: &mut Sealer<B, A>) -> Result<(), ProtocolError> {
         let worked = opener.work(sealer);
         if worked.is_err() {
