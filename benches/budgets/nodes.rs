@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use kitfox_core::connection::{Answer, Plain, Question};
+use kitfox_core::connection::{Answer, Question};
 use kitfox_core::node::{Action, ConnectionId, Input, Node, NodeConfig, PeerKey};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::{Heap, Storage};
@@ -47,7 +47,7 @@ impl<S: Storage> Hub<S> {
         node.directory_mut().register_module(&space(0), &module(0)).expect("room");
         let mut hub = Self { node, peers: Vec::new() };
         for number in 0..peers {
-            let connection = hub.node.accept(NOW, (Plain::default(), Plain::default())).expect("room");
+            let connection = hub.node.accept(NOW, ()).expect("room");
             hub.show(connection, &mut preflight(number as u64));
             // The dialler's confirm.
             hub.show(connection, &mut kitfox_core::wire::EMPTY_DATA_FRAME.clone());

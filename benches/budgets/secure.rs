@@ -4,7 +4,7 @@ use core::hint::black_box;
 
 use kitfox_core::PeerId;
 use kitfox_core::connection::{Channel, Connection, Handshake, Input, Opener, Rx, Sealer, Tx};
-use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey, Secured};
+use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey, Secured, Start};
 use kitfox_core::storage::{Heap, HeapBuffer, HeapQueue, TxQueue};
 use kitfox_core::wire::Message;
 
@@ -35,7 +35,8 @@ fn credentials(seed: u8) -> Credentials {
 
 fn ends() -> (Ends, Ends) {
     let (alice, bob) = (credentials(1), credentials(2));
-    (Wire::dial(&alice, &bob.key.peer_id()).expect("a key"), Wire::accept(&bob))
+    let dialler = Start::dial(&alice, &bob.key.peer_id()).expect("a key");
+    (Wire::halves(dialler), Wire::halves(Start::accept(&bob)))
 }
 
 /// All there is to do before more bytes are needed.

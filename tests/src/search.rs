@@ -210,7 +210,7 @@ impl Run {
     pub fn search<T, C>(&self) -> Result<Seen, Violation>
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         let mut start = self.start::<T, C>();
         let mut seen = Seen::default();
@@ -276,7 +276,7 @@ impl Run {
     fn start<T, C>(&self) -> State<T, C>
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         let ids: &[&str] = if self.messages[STRANGER] > 0 { &["a", "b", "a"] } else { &["a", "b"] };
         let mut world = World::new(&self.config(), ids);
@@ -301,7 +301,7 @@ impl Run {
     fn acts<T, C>(&self, state: &State<T, C>) -> Vec<Act>
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         let world = &state.world;
         let mut acts: Vec<Act> = world.events().into_iter().map(Act::World).collect();
@@ -373,7 +373,7 @@ impl Run {
     fn act<T, C>(&self, state: &mut State<T, C>, act: Act)
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         let State { world, ledger, unsent, faults, ticks, .. } = state;
         match act {
@@ -419,7 +419,7 @@ impl Run {
     fn violation<T, C>(&self, what: String, came: &[(u32, Act)], number: u32, last: Option<Act>) -> Violation
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         let mut acts: Vec<Act> = last.into_iter().collect();
         let mut at = number;

@@ -26,8 +26,17 @@ pub const SPACE: &[u8] = b"space";
 pub struct Trusting;
 
 impl Channel for Trusting {
+    type Start = ();
     type Opener = Self;
     type Sealer = Plain;
+
+    fn opener((): ()) -> Self {
+        Self
+    }
+
+    fn sealer((): &()) -> Plain {
+        Plain::default()
+    }
 }
 
 impl Opener for Trusting {
@@ -198,7 +207,7 @@ pub struct World<S: Storage, C: Channel> {
 impl<S, C> World<S, C>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     /// Nodes with these ids, in a world without links.
     pub fn new(config: &NodeConfig, ids: &[&str]) -> Self {
@@ -493,7 +502,7 @@ enum Effect {
 impl<S, C> Host<S, C>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     fn new(config: &NodeConfig, id: &str, number: u64) -> Self {
         let own_id = PeerId::new(id).expect("ids are ids");

@@ -35,8 +35,17 @@ const OVERHEAD: usize = 3;
 struct Toy;
 
 impl Channel for Toy {
+    type Start = (Opening, Sealing);
     type Opener = Opening;
     type Sealer = Sealing;
+
+    fn opener((opening, _): Self::Start) -> Opening {
+        opening
+    }
+
+    fn sealer((_, sealing): &Self::Start) -> Sealing {
+        sealing.clone()
+    }
 }
 
 fn checksum(plain: &[u8]) -> u8 {

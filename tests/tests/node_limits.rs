@@ -175,7 +175,7 @@ fn connections_have_a_limit<T: Storage>() {
     settle(&mut world);
     let now = world.hosts[S].now;
     let full = Err(CapacityError::Connections);
-    assert_eq!(world.hosts[S].node.accept(now, Default::default()).map(|_| ()), full);
+    assert_eq!(world.hosts[S].node.accept(now, ()).map(|_| ()), full);
     // Without a place a dial waits for one.
     world.send(S, 2, b"to c").unwrap();
     settle(&mut world);
@@ -208,7 +208,7 @@ fn a_pending_connection_beyond_the_limit_is_refused<T: Storage>() {
     go(&mut world, &[Accept(0), Accept(1)]);
     let now = world.hosts[S].now;
     let full = Err(CapacityError::Pending);
-    assert_eq!(world.hosts[S].node.accept(now, Default::default()).map(|_| ()), full);
+    assert_eq!(world.hosts[S].node.accept(now, ()).map(|_| ()), full);
     settle(&mut world);
     assert_eq!(world.hosts[S].told, [up(URL_L), message(URL_L, b"from b")]);
 }

@@ -201,7 +201,7 @@ impl<T: Storage> Bench<T> {
     }
 
     fn accept(&mut self) -> ConnectionId {
-        self.node.accept(self.now, Default::default()).unwrap()
+        self.node.accept(self.now, ()).unwrap()
     }
 
     fn send(&mut self, url: &str, data: &[u8]) {
@@ -282,7 +282,7 @@ fn a_peer_that_answers_and_never_closes_is_used<T: Storage>() {
     let mut bench = Bench::<T>::new("m");
     bench.send(RAW, b"hello");
     let dialled = bench.dials[0];
-    bench.node.connected(bench.now, dialled, Default::default()).unwrap();
+    bench.node.connected(bench.now, dialled, ()).unwrap();
     assert_eq!(bench.handle(dialled, Vec::new())[0], 0);
     let out = bench.handle(dialled, preflight(RAW));
     assert_eq!(out, [frame(1, &[]), notify(b"hello")].concat());
@@ -304,7 +304,7 @@ fn both_connections_of_a_peer_without_rules_end_in_one<T: Storage>() {
         let mut bench = Bench::<T>::new("m");
         bench.send(url, b"hello");
         let dialled = bench.dials[0];
-        bench.node.connected(bench.now, dialled, Default::default()).unwrap();
+        bench.node.connected(bench.now, dialled, ()).unwrap();
         bench.handle(dialled, Vec::new());
         let inbound = bench.accept();
         bench.handle(inbound, preflight(url));
@@ -340,7 +340,7 @@ fn a_dialled_peer_that_is_another_one_changes_nothing_for_that_one<T: Storage>()
     bench.told.clear();
     bench.send(RAW, b"hello");
     let dialled = bench.dials[0];
-    bench.node.connected(bench.now, dialled, Default::default()).unwrap();
+    bench.node.connected(bench.now, dialled, ()).unwrap();
     bench.handle(dialled, Vec::new());
     bench.handle(dialled, preflight("ws://10.0.0.7:80/d"));
     let wrong = CloseReason::Protocol(ProtocolError::WrongPeer);
@@ -365,7 +365,7 @@ fn a_late_answer_is_misuse<T: Storage>() {
     bench.node.release(on);
     let late = bench.node.answer(bench.now, on, id, Answer::Accept);
     assert_eq!(late, Err(ApiMisuse::NoSuchConnection));
-    let connected = bench.node.connected(bench.now, on, Default::default());
+    let connected = bench.node.connected(bench.now, on, ());
     assert_eq!(connected, Err(ApiMisuse::NoSuchConnection));
 }
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 use kitfox_core::PeerId;
 use kitfox_core::connection::{Channel, Plain};
-use kitfox_core::secure::{self, Aead, Credentials, DEVICE_RECORD_BYTES, KeyError, RECORD_OVERHEAD};
+use kitfox_core::secure::{self, Aead, Credentials, DEVICE_RECORD_BYTES, KeyError, RECORD_OVERHEAD, Start};
 use kitfox_core::storage::{Buffer, FixedBuffer};
 
 /// Bytes of a buffer that takes the records of a microcontroller: 1 KiB of text, and what a record adds to it.
@@ -14,10 +14,7 @@ pub const RECORD_BUFFER_BYTES: usize = DEVICE_RECORD_BYTES as usize + RECORD_OVE
 /// the record that is written. At least [`MIN_RECORD_BYTES`](secure::MIN_RECORD_BYTES) and [`RECORD_OVERHEAD`] long.
 pub type Secured<const BYTES: usize = RECORD_BUFFER_BYTES> = secure::Secured<FixedBuffer<BYTES>>;
 
-/// Both halves of a channel.
-type Halves<C> = (<C as Channel>::Opener, <C as Channel>::Sealer);
-
-/// A channel that this crate can make the halves of.
+/// A channel that this crate can begin.
 pub trait Protection: Channel {
     /// Who we are.
     type Identity: fmt::Debug;
@@ -25,14 +22,14 @@ pub trait Protection: Channel {
     /// The last segment of our URLs.
     fn peer_id(ours: &Self::Identity) -> PeerId;
 
-    /// The halves of a channel that we opened to `peer`.
+    /// A channel that we opened to `peer`.
     ///
     /// # Errors
     /// [`KeyError`] if nobody can prove that id.
-    fn dial(ours: &Self::Identity, peer: &PeerId) -> Result<Halves<Self>, KeyError>;
+    fn dial(ours: &Self::Identity, peer: &PeerId) -> Result<Self::Start, KeyError>;
 
-    /// The halves of a channel that a peer opened.
-    fn accept(ours: &Self::Identity) -> Halves<Self>;
+    /// A channel that a peer opened.
+    fn accept(ours: &Self::Identity) -> Self::Start;
 }
 
 /// Ids are what peers claim them to be.
@@ -43,13 +40,11 @@ impl Protection for Plain {
         *ours
     }
 
-    fn dial(_: &PeerId, _: &PeerId) -> Result<Halves<Self>, KeyError> {
-        Ok(Default::default())
+    fn dial(_: &PeerId, _: &PeerId) -> Result<Self::Start, KeyError> {
+        Ok(())
     }
 
-    fn accept(_: &PeerId) -> Halves<Self> {
-        Default::default()
-    }
+    fn accept(_: &PeerId) -> Self::Start {}
 }
 
 /// Ids are keys, and both ends prove theirs.
@@ -60,11 +55,11 @@ impl<B: Buffer, A: Aead> Protection for secure::Secured<B, A> {
         ours.key.peer_id()
     }
 
-    fn dial(ours: &Credentials, peer: &PeerId) -> Result<Halves<Self>, KeyError> {
-        Self::dial(ours, peer)
+    fn dial(ours: &Credentials, peer: &PeerId) -> Result<Start, KeyError> {
+        Start::dial(ours, peer)
     }
 
-    fn accept(ours: &Credentials) -> Halves<Self> {
-        Self::accept(ours)
+    fn accept(ours: &Credentials) -> Start {
+        Start::accept(ours)
     }
 }

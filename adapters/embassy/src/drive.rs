@@ -208,9 +208,9 @@ where
             let shared = &mut *self.shared.borrow_mut();
             let peers = shared.core.peers();
             let peer = peers.peer_of(connection).and_then(|peer| peers.id(peer));
-            let halves = peer.and_then(|peer| C::dial(self.ours.identity, peer).ok());
+            let channel = peer.and_then(|peer| C::dial(self.ours.identity, peer).ok());
             let connected =
-                halves.is_some_and(|halves| shared.core.connected(now(), connection, halves).is_ok());
+                channel.is_some_and(|channel| shared.core.connected(now(), connection, channel).is_ok());
             if connected {
                 Totals::count(&mut shared.totals.dialled);
             }

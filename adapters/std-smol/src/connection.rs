@@ -11,7 +11,9 @@ use async_channel::TrySendError;
 use async_io::Async;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
-use kitfox_core::connection::{Action, Answer, CloseReason, Question, QuestionId, Refusal, Role, Rx, Wants};
+use kitfox_core::connection::{
+    Action, Answer, Channel, CloseReason, Question, QuestionId, Refusal, Role, Rx, Wants,
+};
 use kitfox_core::router::DropReason;
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::PeerUrl;
@@ -418,7 +420,7 @@ impl Reader {
     async fn closed(&mut self, closing: Closing) {
         // The memory is free at once, not only when the socket is closed.
         self.buffer = ReadBuffer::default();
-        let (opener, _) = Wire::plain();
+        let opener = Wire::opener(None);
         self.rx = Rx::accept(self.shared.clock.now(), &self.shared.config, opener);
         self.weigh();
         end(&self.shared, &self.link, &closing);

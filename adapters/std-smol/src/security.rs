@@ -2,7 +2,7 @@
 
 use kitfox_core::PeerId;
 use kitfox_core::connection::{Channel, OrPlain};
-use kitfox_core::secure::{Credentials, Secured};
+use kitfox_core::secure::{Credentials, Secured, Start};
 use kitfox_core::storage::HeapBuffer;
 use kitfox_core::wire::PeerUrl;
 
@@ -14,6 +14,7 @@ use kitfox_core::secure::ChaChaPoly as Cipher;
 /// What all connections run on.
 pub(crate) type Wire = OrPlain<Secured<HeapBuffer, Cipher>>;
 
+/// Both halves of a channel.
 type Halves = (<Wire as Channel>::Opener, <Wire as Channel>::Sealer);
 
 /// One kind of connection for a whole node.
@@ -41,21 +42,22 @@ impl Security {
     }
 
     pub(crate) fn accept(&self) -> Halves {
-        match self {
-            Self::Plain => Wire::plain(),
-            Self::Secured(ours) => Wire::channel(Secured::accept(ours)),
-        }
+        Wire::halves(match self {
+            Self::Plain => None,
+            Self::Secured(ours) => Some(Start::accept(ours)),
+        })
     }
 
     /// `None` if the URL is one for another kind of connection, or if nobody could prove its id.
     pub(crate) fn dial(&self, url: PeerUrl<'_>) -> Option<Halves> {
-        match (self, url.uses_tls()) {
-            (Self::Plain, false) => Some(Wire::plain()),
+        let start = match (self, url.uses_tls()) {
+            (Self::Plain, false) => None,
             (Self::Secured(ours), true) => {
                 let id = url.peer_id().and_then(PeerId::new)?;
-                Some(Wire::channel(Secured::dial(ours, &id).ok()?))
+                Some(Start::dial(ours, &id).ok()?)
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(Wire::halves(start))
     }
 }

@@ -11,12 +11,27 @@ use crate::storage::Pull;
 /// A channel may cut the stream of frames into records wherever it likes. It opens them in place, in the bytes that
 /// the caller read, so that a whole record costs no copy; a record that arrives in pieces it keeps itself.
 pub trait Channel: fmt::Debug + Clone + 'static {
+    /// What a channel begins with. The halves are made of it in the place where they stay: they may hold buffers, and
+    /// this holds none.
+    type Start: fmt::Debug;
     /// Turns the peer's bytes into plaintext.
     type Opener: Opener;
     /// Turns queued plaintext into bytes for the peer.
     type Sealer: Sealer;
     /// Whether the URLs of its nodes are those of secured connections (`wss`, `https`), and no others are dialled.
     const SECURED: bool = false;
+
+    /// The half that reads.
+    fn opener(start: Self::Start) -> Self::Opener;
+
+    /// The half that writes.
+    fn sealer(start: &Self::Start) -> Self::Sealer;
+
+    /// Both halves.
+    fn halves(start: Self::Start) -> (Self::Opener, Self::Sealer) {
+        let sealer = Self::sealer(&start);
+        (Self::opener(start), sealer)
+    }
 
     /// Whether there can be a peer that proves this id.
     fn can_prove(id: &PeerId) -> bool {
@@ -190,8 +205,19 @@ pub trait Sealer: fmt::Debug + Clone {
 pub struct Plain;
 
 impl Channel for Plain {
+    type Start = ();
     type Opener = Self;
     type Sealer = Self;
+
+    #[inline]
+    fn opener((): ()) -> Self {
+        Self
+    }
+
+    #[inline]
+    fn sealer((): &()) -> Self {
+        Self
+    }
 }
 
 impl Opener for Plain {

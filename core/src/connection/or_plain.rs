@@ -33,29 +33,24 @@ macro_rules! either {
 }
 
 impl<C: Channel> Channel for OrPlain<C> {
+    /// `None` of a plain connection.
+    type Start = Option<C::Start>;
     type Opener = Half<C::Opener>;
     type Sealer = Half<C::Sealer>;
+
+    fn opener(start: Option<C::Start>) -> Self::Opener {
+        start.map_or(Half::Plain(Plain), |start| Half::Channel(C::opener(start)))
+    }
+
+    fn sealer(start: &Option<C::Start>) -> Self::Sealer {
+        start.as_ref().map_or(Half::Plain(Plain), |start| Half::Channel(C::sealer(start)))
+    }
 
     fn work(opener: &mut Self::Opener, sealer: &mut Self::Sealer) -> Result<(), ProtocolError> {
         match (opener, sealer) {
             (Half::Channel(opener), Half::Channel(sealer)) => C::work(opener, sealer),
             _ => Ok(()),
         }
-    }
-}
-
-/// The halves of one connection that is plain, or not.
-type Halves<C> = (Half<<C as Channel>::Opener>, Half<<C as Channel>::Sealer>);
-
-impl<C: Channel> OrPlain<C> {
-    /// The halves of a plain connection.
-    pub const fn plain() -> Halves<C> {
-        (Half::Plain(Plain), Half::Plain(Plain))
-    }
-
-    /// The halves of a connection with this channel.
-    pub fn channel((opener, sealer): (C::Opener, C::Sealer)) -> Halves<C> {
-        (Half::Channel(opener), Half::Channel(sealer))
     }
 }
 

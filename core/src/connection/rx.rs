@@ -167,27 +167,26 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         peer: PeerUrl<'_>,
     ) -> Result<Self, NotDialable> {
         let peer = Identity::to_dial(peer)?;
-        Ok(Self::new(now, config, opener, Role::Dialler, Some(peer)))
+        Ok(Self::new(now, config, || opener, Role::Dialler, Some(peer)))
     }
 
     /// The receive half of a connection that the peer opened.
     pub fn accept(now: Instant, config: &Config, opener: C::Opener) -> Self {
-        Self::new(now, config, opener, Role::Acceptor, None)
+        Self::new(now, config, || opener, Role::Acceptor, None)
     }
 
     pub(crate) fn new(
         now: Instant,
         config: &Config,
-        mut opener: C::Opener,
+        opener: impl FnOnce() -> C::Opener,
         role: Role,
         peer: Option<Identity<S>>,
     ) -> Self {
         let deframer = Deframer::<S::RxBuffer>::new(config);
         // What cannot be put together is not taken whole either: every cut of the stream gives the same actions.
         let limits = RxLimits::new(config, config.max_frame_bytes.min(deframer.buffer().limit()));
-        opener.announce(limits.max_frame_bytes);
-        Self {
-            opener,
+        let mut rx = Self {
+            opener: opener(),
             deframer,
             remembered: Remembered::default(),
             gate: Gate::new(now, role, config.preflight_timeout.into()),
@@ -197,7 +196,9 @@ impl<S: Storage, C: Channel> Rx<S, C> {
             relax_at: None,
             counts: Counters::default(),
             limits,
-        }
+        };
+        rx.opener.announce(limits.max_frame_bytes);
+        rx
     }
 
     /// Has the gate ask [`Question::Settle`](super::Question::Settle): for the driver of a

@@ -165,15 +165,11 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         }
     }
 
-    /// A connection was accepted, whose channel has these halves.
+    /// A connection was accepted, whose channel begins with this.
     ///
     /// # Errors
     /// [`CapacityError`] if there is no place for it: close it at once.
-    pub fn accept(
-        &mut self,
-        now: Instant,
-        channel: (C::Opener, C::Sealer),
-    ) -> Result<ConnectionId, CapacityError> {
+    pub fn accept(&mut self, now: Instant, channel: C::Start) -> Result<ConnectionId, CapacityError> {
         if self.peers.is_crowded() {
             return Err(CapacityError::Pending);
         }
@@ -182,16 +178,11 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         Ok(id)
     }
 
-    /// A connection that was to be dialled is established; its channel has these halves.
+    /// A connection that was to be dialled is established; its channel begins with this.
     ///
     /// # Errors
     /// [`ApiMisuse::NoSuchConnection`] if the node does not want it any more: close it at once.
-    pub fn connected(
-        &mut self,
-        now: Instant,
-        id: ConnectionId,
-        channel: (C::Opener, C::Sealer),
-    ) -> Result<(), ApiMisuse> {
+    pub fn connected(&mut self, now: Instant, id: ConnectionId, channel: C::Start) -> Result<(), ApiMisuse> {
         let dialing = self.peers.state(id) == Some(ConnectionState::Dialing);
         let url = self.peers.peer_of(id).and_then(|peer| self.peers.url(peer)).filter(|_| dialing);
         let rules = UrlRules { max_bytes: usize::MAX, ..self.config.url };
@@ -210,7 +201,7 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         now: Instant,
         id: ConnectionId,
         dialled: Option<Identity<S>>,
-        (opener, sealer): (C::Opener, C::Sealer),
+        channel: C::Start,
     ) {
         let role = if dialled.is_some() { Role::Dialler } else { Role::Acceptor };
         let index = id.index();
@@ -222,8 +213,8 @@ impl<S: Storage, P: Policy, C: Channel> Node<S, P, C> {
         }
         let carrier = self.carriers.as_mut_slice()[index].insert(Carrier {
             id,
-            rx: Rx::new(now, &self.config, opener, role, dialled),
-            tx: Tx::new(&self.config, sealer),
+            tx: Tx::new(&self.config, C::sealer(&channel)),
+            rx: Rx::new(now, &self.config, || C::opener(channel), role, dialled),
             settle: None,
             up: None,
             heard_at: now,

@@ -14,17 +14,32 @@ use crate::error::ProtocolError;
 use crate::peer::PeerId;
 use crate::storage::{Buffer, BufferLimits, Pull};
 
-/// The halves of one secured channel.
-pub type Halves<B, A = ChaChaPoly> = (Opener<B, A>, Sealer<B, A>);
-
 /// The secured channel. `B` is where a record is put together that arrives in pieces, and where one waits to be
 /// written: at least [`MIN_RECORD_BYTES`] and [`RECORD_OVERHEAD`] long. `A` is the cipher.
 pub struct Secured<B, A = ChaChaPoly>(PhantomData<fn() -> (B, A)>);
 
 impl<B: Buffer, A: Aead> Channel for Secured<B, A> {
+    type Start = Start;
     type Opener = Opener<B, A>;
     type Sealer = Sealer<B, A>;
     const SECURED: bool = true;
+
+    fn opener(start: Start) -> Opener<B, A> {
+        let stage = start.buffer::<B>();
+        let max_text = stage.limit().saturating_sub(RECORD_OVERHEAD);
+        debug_assert!(max_text >= MIN_RECORD_BYTES.into(), "the buffer is too small for any record");
+        Opener {
+            state: State::Shaking(start.shaking),
+            stage,
+            text: None,
+            max_text,
+            max_frame_bytes: u32::MAX,
+        }
+    }
+
+    fn sealer(start: &Start) -> Sealer<B, A> {
+        Sealer { cipher: None, record: start.buffer(), written: 0, peer: None, parting: Parting::No }
+    }
 
     fn can_prove(id: &PeerId) -> bool {
         key::check_id(id).is_ok()
@@ -39,38 +54,45 @@ impl<B: Buffer, A: Aead> Channel for Secured<B, A> {
     }
 }
 
-impl<B: Buffer, A: Aead> Secured<B, A> {
-    /// The halves of a channel that this end opened to `peer`.
+/// A handshake that has not begun.
+pub struct Start {
+    shaking: Shaking,
+    max_record_bytes: u16,
+}
+
+impl Start {
+    /// A channel that this end opened to `peer`.
     ///
     /// # Errors
     /// [`KeyError`] if nobody can prove that id.
-    pub fn dial(ours: &Credentials, peer: &PeerId) -> Result<Halves<B, A>, KeyError> {
+    pub fn dial(ours: &Credentials, peer: &PeerId) -> Result<Self, KeyError> {
         let remote = key::public_key_of(peer)?;
         let noise = Noise::dial(&hello::prologue(&ours.network), ours.key.clone(), remote);
-        Ok(halves(
-            ours,
-            Shaking { noise, phase: Phase::Ephemeral, dialler: true, peer: Some(*peer), limits: None },
-        ))
+        let shaking =
+            Shaking { noise, phase: Phase::Ephemeral, dialler: true, peer: Some(*peer), limits: None };
+        Ok(Self { shaking, max_record_bytes: ours.max_record_bytes })
     }
 
-    /// The halves of a channel that a peer opened.
-    pub fn accept(ours: &Credentials) -> Halves<B, A> {
+    /// A channel that a peer opened.
+    pub fn accept(ours: &Credentials) -> Self {
         let noise = Noise::accept(&hello::prologue(&ours.network), ours.key.clone());
-        halves(ours, Shaking { noise, phase: Phase::Reading, dialler: false, peer: None, limits: None })
+        let shaking = Shaking { noise, phase: Phase::Reading, dialler: false, peer: None, limits: None };
+        Self { shaking, max_record_bytes: ours.max_record_bytes }
+    }
+
+    /// Room for one record.
+    #[inline(always)]
+    fn buffer<B: Buffer>(&self) -> B {
+        let max_text = self.max_record_bytes.clamp(MIN_RECORD_BYTES, MAX_RECORD_BYTES);
+        let max_bytes = usize::from(max_text) + RECORD_OVERHEAD;
+        B::with_limits(BufferLimits { min_bytes: 0, max_bytes })
     }
 }
 
-fn halves<B: Buffer, A: Aead>(ours: &Credentials, shaking: Shaking) -> Halves<B, A> {
-    let max_text = ours.max_record_bytes.clamp(MIN_RECORD_BYTES, MAX_RECORD_BYTES);
-    let max_bytes = usize::from(max_text) + RECORD_OVERHEAD;
-    let buffer = || B::with_limits(BufferLimits { min_bytes: 0, max_bytes });
-    let stage = buffer();
-    let max_text = stage.limit().saturating_sub(RECORD_OVERHEAD);
-    debug_assert!(max_text >= MIN_RECORD_BYTES.into(), "the buffer is too small for any record");
-    let opener =
-        Opener { state: State::Shaking(shaking), stage, text: None, max_text, max_frame_bytes: u32::MAX };
-    let sealer = Sealer { cipher: None, record: buffer(), written: 0, peer: None, parting: Parting::No };
-    (opener, sealer)
+impl fmt::Debug for Start {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.shaking.dialler { "Start(dialler)" } else { "Start(acceptor)" })
+    }
 }
 
 /// The receive half. It also leads the handshake.

@@ -13,7 +13,7 @@ mod key;
 mod noise;
 
 pub use aead::{Aead, ChaChaPoly, REKEY_RECORDS, TAG_BYTES, noise_nonce};
-pub use channel::{Halves, Opener, Sealer, Secured};
+pub use channel::{Opener, Sealer, Secured, Start};
 pub use hello::{MAX_RECORD_BYTES, MIN_RECORD_BYTES, RECORD_OVERHEAD, SUITE, VERSION};
 pub use key::{KEY_BYTES, KeyError, SecretKey, check_id};
 

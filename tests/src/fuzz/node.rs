@@ -44,7 +44,7 @@ fn node_config() -> NodeConfig {
 
 fn run<S: Storage, C>(input: &[u8]) -> Vec<Vec<String>>
 where
-    C: kitfox_core::connection::Channel<Opener: Default, Sealer: Default>,
+    C: kitfox_core::connection::Channel<Start: Default>,
 {
     let (mut choices, config) = (Choices(input), node_config());
     let mut world = World::<S, C>::new(&config, &IDS);

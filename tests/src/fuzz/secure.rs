@@ -1,8 +1,8 @@
 //! The secured channel with somebody on the way who changes what is said.
 
 use kitfox_core::Instant;
-use kitfox_core::connection::{Connection, Input, Rx, Tx, Wants};
-use kitfox_core::secure::{Credentials, Network, SecretKey, Secured};
+use kitfox_core::connection::{Channel as _, Connection, Input, Rx, Tx, Wants};
+use kitfox_core::secure::{Credentials, Network, SecretKey, Secured, Start};
 use kitfox_core::storage::{Heap, Storage};
 
 use super::Choices;
@@ -25,10 +25,10 @@ fn url(seed: u8) -> String {
 fn sides<S: Storage>() -> [Side<S, Channel<S>>; 2] {
     let (config, now) = (config(), Instant::ZERO);
     let bob = credentials(2).key.peer_id();
-    let (opener, sealer) = Channel::<S>::dial(&credentials(1), &bob).expect("a key");
+    let (opener, sealer) = Channel::<S>::halves(Start::dial(&credentials(1), &bob).expect("a key"));
     let rx = Rx::dial(now, &config, opener, peer_url(&url(2))).expect("diallable");
     let alice = Connection::from_halves(rx, Tx::new(&config, sealer));
-    let (opener, sealer) = Channel::<S>::accept(&credentials(2));
+    let (opener, sealer) = Channel::<S>::halves(Start::accept(&credentials(2)));
     let bob = Connection::from_halves(Rx::accept(now, &config, opener), Tx::new(&config, sealer));
     [Side::new(alice, &url(1), b"hello"), Side::new(bob, &url(2), b"world")]
 }

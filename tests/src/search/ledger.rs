@@ -61,7 +61,7 @@ impl Ledger {
     pub(super) fn send<T, C>(&mut self, world: &mut World<T, C>, from: usize)
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         let host = &mut self.hosts[from];
         let data = [from as u8, host.life, host.sent.len() as u8];
@@ -87,7 +87,7 @@ impl Ledger {
     pub(super) fn absorb<T, C>(&mut self, world: &mut World<T, C>, run: &Run) -> Result<(), String>
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         for number in 0..world.hosts.len() {
             for told in core::mem::take(&mut world.hosts[number].told) {
@@ -225,7 +225,7 @@ impl Ledger {
     pub(super) fn settled<T, C>(&self, world: &World<T, C>, run: &Run) -> Result<(), String>
     where
         T: Storage,
-        C: Channel<Opener: Default, Sealer: Default>,
+        C: Channel<Start: Default>,
     {
         // Where somebody is not told of an end, its own end may stay open for ever.
         let untold = run.kinds.iter().any(|kind| matches!(kind, Fault::SilentCrash | Fault::Vanish));

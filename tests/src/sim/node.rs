@@ -185,7 +185,7 @@ pub(super) trait AnyNode {
 impl<S, C> AnyNode for Node<S, Rules<S>, C>
 where
     S: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     fn accept(&mut self, now: Instant) -> Result<ConnectionId, CapacityError> {
         Self::accept(self, now, Default::default())

@@ -1,7 +1,7 @@
 //! Alice and Bob, with keys.
 
-use kitfox_core::connection::{Connection, Rx, Tx};
-use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey, Secured};
+use kitfox_core::connection::{Channel as _, Connection, Rx, Tx};
+use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey, Secured, Start};
 use kitfox_core::storage::Storage;
 use kitfox_core::{Config, PeerId};
 use kitfox_tests::pair::{Pair, Side, peer_url};
@@ -32,7 +32,7 @@ pub(crate) fn url(id: PeerId) -> String {
 
 /// The end that dials `peer`.
 pub(crate) fn dial<S: Storage>(config: &Config, ours: &Credentials, peer: PeerId) -> Secure<S> {
-    let (opener, sealer) = Channel::<S>::dial(ours, &peer).unwrap();
+    let (opener, sealer) = Channel::<S>::halves(Start::dial(ours, &peer).unwrap());
     let rx = Rx::dial(at(0), config, opener, peer_url(&url(peer))).unwrap();
     let connection = Connection::from_halves(rx, Tx::new(config, sealer));
     Side::new(connection, &url(ours.key.peer_id()), b"hello")
@@ -40,7 +40,7 @@ pub(crate) fn dial<S: Storage>(config: &Config, ours: &Credentials, peer: PeerId
 
 /// The end that is dialled.
 pub(crate) fn accept<S: Storage>(config: &Config, ours: &Credentials) -> Secure<S> {
-    let (opener, sealer) = Channel::<S>::accept(ours);
+    let (opener, sealer) = Channel::<S>::halves(Start::accept(ours));
     let rx = Rx::accept(at(0), config, opener);
     let connection = Connection::from_halves(rx, Tx::new(config, sealer));
     Side::new(connection, &url(ours.key.peer_id()), b"world")

@@ -6,7 +6,7 @@ use kitfox_core::Instant;
 use kitfox_core::connection::{Answer, NotDialable, Question, Wants};
 use kitfox_core::node::{Action, ConnectionId, Input, Node, NodeConfig, NotSentCause, SendError};
 use kitfox_core::router::BlockList;
-use kitfox_core::secure::Secured;
+use kitfox_core::secure::{Secured, Start};
 use kitfox_core::storage::{Heap, HeapBuffer};
 use kitfox_core::{Config, PeerId};
 use kitfox_tests::pair::peer_url;
@@ -171,10 +171,10 @@ fn connected(first: &[&[u8]], bobs_frames: usize) -> (Party, Party) {
         alice.send(id(BOB), data).unwrap();
     }
     let dial = alice.dials.pop().expect("she dials");
-    let channel = Channel::dial(&credentials(ALICE), &id(BOB)).unwrap();
+    let channel = Start::dial(&credentials(ALICE), &id(BOB)).unwrap();
     alice.node.connected(alice.now, dial, channel).unwrap();
     alice.connection = Some(dial);
-    bob.connection = Some(bob.node.accept(bob.now, Channel::accept(&credentials(BOB))).unwrap());
+    bob.connection = Some(bob.node.accept(bob.now, Start::accept(&credentials(BOB))).unwrap());
     settle(&mut alice, &mut bob);
     assert!(alice.up && bob.up);
     (alice, bob)

@@ -1,7 +1,7 @@
 //! What enemies try with records.
 
 use kitfox_core::connection::{CloseReason, Input, Timeout};
-use kitfox_core::secure::Credentials;
+use kitfox_core::secure::{Credentials, Start};
 use kitfox_core::storage::Storage;
 use kitfox_core::{ProtocolError, secure};
 use kitfox_tests::on_both_tiers;
@@ -101,10 +101,10 @@ fn a_record_that_is_too_short_is_refused_at_its_header<S: Storage>() {
 }
 
 fn nothing_opens_after_a_record_that_did_not<S: Storage>() {
-    use kitfox_core::connection::Opener;
+    use kitfox_core::connection::{Channel as _, Opener};
     // Not even where the driver goes on.
     let ours = credentials(BOB);
-    let (mut opener, _) = Channel::<S>::accept(&ours);
+    let mut opener = Channel::<S>::opener(Start::accept(&ours));
     opener.open(&mut [0]).unwrap_err();
     for byte in *b"kf" {
         opener.open(&mut [byte]).unwrap_err();

@@ -1,8 +1,8 @@
 //! What users rely on.
 
 use kitfox_core::connection::{Channel, CloseReason, Input, PushError, SendError, Wants};
-use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Secured, check_id};
-use kitfox_core::storage::{BufferLimits, HeapBuffer, Storage};
+use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
+use kitfox_core::storage::{BufferLimits, Storage};
 use kitfox_core::{Config, PeerId, ProtocolError};
 use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{self, Chunks, Pace, Pair, SPACE, Side};
@@ -235,7 +235,6 @@ fn keys_are_replaced_and_nobody_notices<S: Storage>() {
 
 #[test]
 fn ids_that_are_no_keys_are_not_dialled() {
-    type Channel = Secured<HeapBuffer>;
     let ours = credentials(ALICE);
     for (text, error) in [
         ("bob", KeyError::NotAKey),
@@ -243,7 +242,7 @@ fn ids_that_are_no_keys_are_not_dialled() {
         ("0100000000000000000000000000000000000000000000000000000000000000", KeyError::SmallOrder),
     ] {
         let id = PeerId::new(text).unwrap();
-        assert_eq!(Channel::dial(&ours, &id).unwrap_err(), error);
+        assert_eq!(Start::dial(&ours, &id).unwrap_err(), error);
         assert_eq!(check_id(&id), Err(error));
     }
     assert_eq!(check_id(&id(BOB)), Ok(()));

@@ -52,7 +52,7 @@ pub(crate) fn unresponsive(url: &str) -> Told {
 pub(crate) fn go<T, C>(world: &mut World<T, C>, events: &[Event])
 where
     T: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     for &event in events {
         assert!(world.step(event), "{event:?} cannot happen");
@@ -63,7 +63,7 @@ where
 pub(crate) fn settle<T, C>(world: &mut World<T, C>)
 where
     T: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     assert!(world.settle(500), "it goes on and on: {:?}", world.events());
 }
@@ -72,7 +72,7 @@ where
 pub(crate) fn states<T, C>(world: &World<T, C>, node: usize) -> Vec<ConnectionState>
 where
     T: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     world.hosts[node].node.peers().connections().map(|(_, state)| state).collect()
 }
@@ -81,7 +81,7 @@ where
 pub(crate) fn assert_connected<T, C>(world: &World<T, C>)
 where
     T: Storage,
-    C: Channel<Opener: Default, Sealer: Default>,
+    C: Channel<Start: Default>,
 {
     assert_eq!(states(world, S), [ConnectionState::Open]);
     assert_eq!(states(world, L), [ConnectionState::Open]);

@@ -150,9 +150,18 @@ fn note(what: Noted) {
 }
 
 impl Channel for Watched {
+    type Start = <Secured as Channel>::Start;
     type Opener = <Secured as Channel>::Opener;
     type Sealer = <Secured as Channel>::Sealer;
     const SECURED: bool = true;
+
+    fn opener(start: Self::Start) -> Self::Opener {
+        Secured::opener(start)
+    }
+
+    fn sealer(start: &Self::Start) -> Self::Sealer {
+        Secured::sealer(start)
+    }
 
     fn work(opener: &mut Self::Opener, sealer: &mut Self::Sealer) -> Result<(), ProtocolError> {
         note(Noted::Step(TURNS.with_borrow(|turns| turns.get())));
@@ -167,11 +176,11 @@ impl Protection for Watched {
         <Secured as Protection>::peer_id(ours)
     }
 
-    fn dial(ours: &Credentials, peer: &PeerId) -> Result<(Self::Opener, Self::Sealer), KeyError> {
+    fn dial(ours: &Credentials, peer: &PeerId) -> Result<Self::Start, KeyError> {
         <Secured as Protection>::dial(ours, peer)
     }
 
-    fn accept(ours: &Credentials) -> (Self::Opener, Self::Sealer) {
+    fn accept(ours: &Credentials) -> Self::Start {
         <Secured as Protection>::accept(ours)
     }
 }
