@@ -12,7 +12,7 @@ use kitfox_core::wire::PeerUrl;
 use kitfox_core::{ApiMisuse, PeerId};
 use zeroize::Zeroizing;
 
-use crate::addr::OwnUrl;
+use crate::addr::{self, OwnUrl};
 use crate::channel::Protection;
 use crate::entropy::Entropy;
 use crate::handler::{Down, Handler, Incoming, Ops};
@@ -32,14 +32,12 @@ pub(crate) struct Place {
     pub(crate) work: bool,
     /// Our address on it.
     pub(crate) local: Option<IpAddress>,
-    /// Our own URL, as this connection's peer is to know it.
-    pub(crate) own_url: OwnUrl,
 }
 
 impl Place {
     /// One that carries nothing.
     pub(crate) const fn new() -> Self {
-        Self { connection: None, closed: None, look: false, work: false, local: None, own_url: OwnUrl::new() }
+        Self { connection: None, closed: None, look: false, work: false, local: None }
     }
 }
 
@@ -49,6 +47,18 @@ pub(crate) struct Ours<'a, C: Protection> {
     pub(crate) entropy: RefCell<&'a mut dyn Entropy>,
     pub(crate) id: PeerId,
     pub(crate) advertise: Option<&'a str>,
+    /// That we listen on; 0 if nobody can dial us.
+    pub(crate) port: u16,
+}
+
+impl<C: Protection> Ours<'_, C> {
+    /// The URL of whoever is reached at this address, or cannot be reached.
+    fn url_at(&self, local: Option<IpAddress>) -> OwnUrl {
+        match local {
+            Some(local) => addr::url_of(C::SECURED, local, self.port, &self.id),
+            None => addr::unreachable_url(C::SECURED, &self.id),
+        }
+    }
 }
 
 /// Everything that the futures of one runner use together. All of them are one task.
@@ -294,11 +304,6 @@ where
         let now = now();
         let places = &mut *self.places.borrow_mut();
         let place = places.iter_mut().find(|place| place.connection == Some(connection));
-        let own_url = match (&place, self.ours.advertise) {
-            (_, Some(url)) => url,
-            (Some(place), None) => place.own_url.as_str(),
-            (None, None) => "",
-        };
         let answered = match decision {
             Decision::Accept => shared.core.answer(now, connection, id, Answer::Accept),
             Decision::Refuse => shared.core.answer(now, connection, id, Answer::Refuse),
@@ -312,6 +317,15 @@ where
                 shared.core.answer(now, connection, id, answer)
             }
             Decision::Gather => {
+                let local = place.as_ref().and_then(|place| place.local);
+                let made;
+                let own_url = match self.ours.advertise {
+                    Some(url) => url,
+                    None => {
+                        made = self.ours.url_at(local);
+                        made.as_str()
+                    }
+                };
                 let url = PeerUrl::parse(own_url, &shared.url_rules);
                 let peer = shared.core.rx(connection).and_then(|rx| rx.peer());
                 match (url, peer.map(|peer| handler.preflight_gather(&peer))) {

@@ -152,8 +152,13 @@ where
     /// stops everything; running again begins with all connections failed.
     pub async fn run(&mut self, handler: &mut impl Handler<S>) -> ! {
         let Self { shared, identity, entropy, own_id, advertise, net, sockets } = self;
-        let ours =
-            Ours { identity, entropy: RefCell::new(&mut **entropy), id: *own_id, advertise: *advertise };
+        let ours = Ours {
+            identity,
+            entropy: RefCell::new(&mut **entropy),
+            id: *own_id,
+            advertise: *advertise,
+            port: net.port,
+        };
         let driver = Driver::<_, _, _, SOCKETS>::new(waker().await, shared, handler, ours);
         driver.begin_without_network();
         driver.forget_connections();

@@ -14,7 +14,6 @@ use kitfox_core::connection::{CloseReason, Role, Timeout};
 use kitfox_core::node::{ConnectionId, Input};
 use kitfox_core::storage::Storage;
 
-use crate::addr;
 use crate::channel::{Protection, Secured};
 use crate::drive::{Driver, Ours, Place};
 use crate::entropy::Entropy;
@@ -112,8 +111,13 @@ where
         handler: &mut impl Handler<S>,
     ) -> CloseReason {
         let Self { shared, identity, entropy, own_id, advertise, close_timeout, buffers } = self;
-        let ours =
-            Ours { identity, entropy: RefCell::new(&mut **entropy), id: *own_id, advertise: *advertise };
+        let ours = Ours {
+            identity,
+            entropy: RefCell::new(&mut **entropy),
+            id: *own_id,
+            advertise: *advertise,
+            port: 0,
+        };
         let driver = Driver::<_, _, _, 1>::new(waker().await, shared, handler, ours);
         driver.forget_connections();
         let minding = async {
@@ -183,8 +187,7 @@ where
     }
 
     fn occupy(&self, connection: ConnectionId) {
-        let own_url = addr::unreachable_url(C::SECURED, &self.ours.id);
-        self.places.borrow_mut()[0] = Place { connection: Some(connection), own_url, ..Place::new() };
+        self.places.borrow_mut()[0] = Place { connection: Some(connection), ..Place::new() };
     }
 
     async fn wait_for_close(&self) -> CloseReason {

@@ -183,7 +183,7 @@ where
         };
         debug!("connection {}: accepted", connection.index());
         self.places.borrow_mut()[place] = Place { connection: Some(connection), ..Place::new() };
-        self.know_address(place, net.port, socket);
+        self.know_address(place, socket);
         self.again.set(true);
         self.begin(connection, net, socket)
     }
@@ -272,7 +272,7 @@ where
         net: &Net<'_>,
         socket: &mut TcpSocket<'_>,
     ) -> Stage {
-        self.know_address(place, net.port, socket);
+        self.know_address(place, socket);
         if connected {
             self.connected(connection);
         } else {
@@ -282,13 +282,11 @@ where
         self.begin(connection, net, socket)
     }
 
-    /// Notes under which URL this connection's peer reaches us.
+    /// Notes at which address this connection's peer reaches us.
     #[inline(never)]
-    fn know_address(&self, place: usize, port: u16, socket: &TcpSocket<'_>) {
-        let place = &mut self.places.borrow_mut()[place];
+    fn know_address(&self, place: usize, socket: &TcpSocket<'_>) {
         if let Some(local) = socket.local_endpoint() {
-            place.local = Some(local.addr);
-            place.own_url = addr::url_of(C::SECURED, local.addr, port, &self.ours.id);
+            self.places.borrow_mut()[place].local = Some(local.addr);
         }
     }
 

@@ -118,8 +118,8 @@ impl<B: Buffer> Deframer<B> {
         check_type(bounds, bytes)?;
         match FrameHeader::decode(bytes, bounds.max_frame_bytes) {
             Ok(header) => Ok(Ok(header)),
-            Err(FrameError::TooLarge { frame_bytes, .. }) if bounds.oversize == Oversize::Skip => {
-                Ok(Err(frame_bytes))
+            Err(FrameError::TooLarge { payload_bytes, .. }) if bounds.oversize == Oversize::Skip => {
+                Ok(Err(u64::from(payload_bytes) + HEADER_BYTES as u64))
             }
             Err(error) => Err(CloseReason::Protocol(ProtocolError::Frame(error))),
         }

@@ -75,7 +75,7 @@ impl FrameHeader {
         let payload_bytes = u32::from_be_bytes([a, b, c, d]);
         let frame_bytes = u64::from(payload_bytes) + HEADER_BYTES as u64;
         if frame_bytes > max_frame_bytes as u64 {
-            return Err(FrameError::TooLarge { frame_bytes, max_frame_bytes });
+            return Err(FrameError::TooLarge { payload_bytes, max_frame_bytes });
         }
         Ok(Self { ty, payload_bytes })
     }
@@ -88,9 +88,10 @@ impl FrameHeader {
     #[inline]
     pub fn new(ty: FrameType, payload_bytes: usize, max_frame_bytes: usize) -> Result<Self, FrameError> {
         let frame_bytes = payload_bytes as u64 + HEADER_BYTES as u64;
+        let fits = frame_bytes <= max_frame_bytes as u64;
         match u32::try_from(payload_bytes) {
-            Ok(payload_bytes) if frame_bytes <= max_frame_bytes as u64 => Ok(Self { ty, payload_bytes }),
-            _ => Err(FrameError::TooLarge { frame_bytes, max_frame_bytes }),
+            Ok(payload_bytes) if fits => Ok(Self { ty, payload_bytes }),
+            bytes => Err(FrameError::TooLarge { payload_bytes: bytes.unwrap_or(u32::MAX), max_frame_bytes }),
         }
     }
 
@@ -119,8 +120,8 @@ pub enum FrameError {
     UnknownType(u8),
     /// Header and payload together are longer than the bound.
     TooLarge {
-        /// Bytes of the frame, header included.
-        frame_bytes: u64,
+        /// Bytes behind the header; at most as many as its length field can say.
+        payload_bytes: u32,
         /// The bound that it passes.
         max_frame_bytes: usize,
     },
@@ -131,7 +132,8 @@ impl fmt::Display for FrameError {
         match self {
             Self::Truncated => f.write_str("frame header is incomplete"),
             Self::UnknownType(ty) => write!(f, "unknown frame type {ty}"),
-            Self::TooLarge { frame_bytes, max_frame_bytes } => {
+            Self::TooLarge { payload_bytes, max_frame_bytes } => {
+                let frame_bytes = u64::from(*payload_bytes) + HEADER_BYTES as u64;
                 write!(f, "frame of {frame_bytes} bytes is larger than {max_frame_bytes}")
             }
         }

@@ -3,7 +3,7 @@
 use kitfox_core::connection::{CloseReason, Input, Wants};
 use kitfox_core::router::DropReason;
 use kitfox_core::storage::Storage;
-use kitfox_core::wire::{DecodeError, FrameError, PreflightError, UrlError};
+use kitfox_core::wire::{DecodeError, FrameError, HEADER_BYTES, PreflightError, UrlError};
 use kitfox_core::{Config, Oversize, ProtocolError};
 use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{ALICE, BOB, Side};
@@ -46,7 +46,8 @@ fn protocol(error: ProtocolError) -> CloseReason {
 }
 
 fn too_large(frame_bytes: u64, max_frame_bytes: usize) -> CloseReason {
-    protocol(ProtocolError::Frame(FrameError::TooLarge { frame_bytes, max_frame_bytes }))
+    let payload_bytes = (frame_bytes - HEADER_BYTES as u64) as u32;
+    protocol(ProtocolError::Frame(FrameError::TooLarge { payload_bytes, max_frame_bytes }))
 }
 
 fn preflight(error: PreflightError) -> CloseReason {

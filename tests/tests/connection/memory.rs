@@ -276,7 +276,7 @@ fn a_frame_longer_than_the_frame_buffer_is_refused_at_its_header<S: Storage>() {
         bob.receive(at(0), &[wire(FROM_ALICE), wire(CONFIRM)].concat());
         bob
     };
-    let too_large = FrameError::TooLarge { frame_bytes: 101, max_frame_bytes: 100 };
+    let too_large = FrameError::TooLarge { payload_bytes: 96, max_frame_bytes: 100 };
     let closed = Act::closed(ProtocolError::Frame(too_large));
     assert_eq!(bob().receive(at(0), &wire("01 00000060")), core::slice::from_ref(&closed));
     assert_eq!(bob().receive(at(0), &wire("01 0000005f")), []);
