@@ -66,6 +66,7 @@ pub async fn a_frame_that_is_too_long_is_refused_by_its_header<A: Adapter>(world
     assert!(matches!(reason, CloseReason::Protocol(ProtocolError::Frame(_))), "{reason:?}");
     let rest = within(&world, PATIENCE, raw.rest()).await;
     assert!(rest.ends_with(&farewell::<A>(b"protocol error")));
+    bob.unresponsive(&stranger("raw")).await;
     assert!(bob.nothing_more());
 }
 
@@ -81,6 +82,7 @@ pub async fn a_connection_that_is_cut_inside_a_frame_delivers_nothing_of_it<A: A
         assert_eq!(bob.hears().await, b"whole");
         let (reason, _) = bob.down().await;
         assert_eq!(reason, CloseReason::Protocol(ProtocolError::EndInsideFrame), "{cut}");
+        bob.unresponsive(&stranger(&format!("raw-{cut}"))).await;
         within(&world, PATIENCE, raw.rest()).await;
     }
     assert!(bob.nothing_more());
