@@ -268,6 +268,13 @@ impl<S: Storage, C: Protection> Shared<S, C> {
                 Totals::count(&mut self.totals.accepted_messages);
                 self.runner.wake();
             }
+            // A peer that entered the table for this message leaves it again, in the runner.
+            Err(_) if self.core.peers().has_steps() => {
+                if matches!(sent, Err(SendError::Backpressure)) {
+                    Totals::count(&mut self.totals.outbox_full);
+                }
+                self.runner.wake();
+            }
             Err(SendError::Backpressure) => Totals::count(&mut self.totals.outbox_full),
             Err(_) => {}
         }

@@ -184,7 +184,8 @@ where
 
     fn occupy(&self, connection: ConnectionId) {
         let own_url = addr::unreachable_url(C::SECURED, &self.ours.id);
-        self.places.borrow_mut()[0] = Place { connection: Some(connection), own_url, ..Place::new() };
+        self.places.borrow_mut()[0] =
+            Place { connection: Some(connection), counted: true, own_url, ..Place::new() };
     }
 
     async fn wait_for_close(&self) -> CloseReason {

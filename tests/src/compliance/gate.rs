@@ -150,6 +150,8 @@ pub async fn a_peer_is_up_before_its_messages_and_down_after_them<A: Adapter>(wo
             alice.sends(&bob, &[number]).await;
         }
         for number in 0..3u8 {
+            for _ in 0..30 { world.pause().await; }
+            eprintln!("DEBUG {number} {:?} {:?} {:?}", alice.told.log(), alice.node.counters().await, bob.node.counters().await);
             assert_eq!(bob.hears().await, [number]);
         }
         alice.up(&bob).await;

@@ -10,8 +10,8 @@ use super::{Adapter, Event, Node, Party, SPACE, SendError, Terms, connected, id,
 
 /// Nothing was dialled, and nothing waits.
 async fn left_nothing<A: Adapter>(party: &Party<A>, peers: u64) {
-    let counters = party.node.counters().await;
-    assert_eq!((counters.queued_bytes, counters.known_peers, counters.dialled), (0, peers, peers));
+    let counters = party.until(|counters| counters.known_peers == peers).await;
+    assert_eq!((counters.queued_bytes, counters.dialled), (0, peers));
     assert!(party.nothing_more());
 }
 

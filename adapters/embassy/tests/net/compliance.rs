@@ -294,11 +294,9 @@ pub(crate) struct EmbassyRaw(TcpSocket<'static>);
 
 impl Raw for EmbassyRaw {
     async fn send(&mut self, mut bytes: &[u8]) {
-        while let Ok(len @ 1..) = self.0.write(bytes).await {
+        while !bytes.is_empty() {
+            let Ok(len @ 1..) = self.0.write(bytes).await else { return };
             bytes = &bytes[len..];
-            if bytes.is_empty() {
-                break;
-            }
         }
     }
 
