@@ -11,7 +11,7 @@ use super::{Adapter, Event, Node, Party, Terms, connected, id, scheme, two};
 /// Whoever of the two says so, and however often.
 pub async fn a_disconnect_tells_its_reason_and_either_may_come_back<A: Adapter>(world: A) {
     let (alice, bob) = connected(&world).await;
-    for round in 0..6 {
+    for round in 0..10 {
         let (from, to) = if round % 2 == 0 { (&alice, &bob) } else { (&bob, &alice) };
         assert!(from.node.disconnect(&to.url, b"enough").await);
         assert_eq!(from.down().await.0, CloseReason::Local);
@@ -146,9 +146,8 @@ pub async fn every_message_across_a_restart_has_one_fate<A: Adapter>(world: A) {
             Event::Up(url) => assert!(url == bob.url && !core::mem::replace(&mut up, true)),
             Event::Down { cause, words, unknown: numbers, .. } => {
                 assert!(core::mem::replace(&mut up, false));
-                if let DownCause::Ended(CloseReason::Disconnected) = cause {
-                    assert_eq!(Some(&words[..]), A::FAREWELL);
-                }
+                let goodbye = cause == DownCause::Ended(CloseReason::Disconnected);
+                assert_eq!(goodbye.then_some(&words[..]), A::FAREWELL);
                 unknown += numbers.map_or(0, |numbers| numbers.last - numbers.first + 1);
             }
             Event::NotSent { data, .. } => assert!(handed_back.insert(data[0]), "handed back once"),

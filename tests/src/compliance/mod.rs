@@ -208,6 +208,12 @@ pub fn id<A: Adapter>(name: &str) -> PeerId {
     if A::SECURED { key(name).peer_id() } else { PeerId::new(name).unwrap() }
 }
 
+/// The same id in another spelling: those that are keys have one.
+pub fn spelled<A: Adapter>(name: &str) -> String {
+    let id = id::<A>(name).to_string();
+    if A::SECURED { id.to_uppercase() } else { id }
+}
+
 /// The scheme of all URLs.
 pub fn scheme<A: Adapter>() -> &'static str {
     if A::SECURED { "wss" } else { "ws" }
@@ -304,7 +310,7 @@ macro_rules! compliance {
                         a_message_that_the_connected_peer_does_not_take_is_refused_at_once,
                         what_waited_and_is_too_large_for_the_peer_is_handed_back_alone,
                         an_unwanted_id_is_turned_away_before_it_is_proven,
-                        a_plain_connection_is_not_taken,
+                        a_secured_node_never_takes_a_plain_connection,
                     }
                 }
             }

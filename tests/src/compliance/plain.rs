@@ -74,7 +74,7 @@ pub async fn a_frame_that_is_too_long_is_refused_by_its_header<A: Adapter>(world
 pub async fn a_connection_that_is_cut_inside_a_frame_delivers_nothing_of_it<A: Adapter>(world: A) {
     let bob = Party::new(&world, "bob").await;
     let message = data(&Message::notify(SPACE, b"whole"));
-    for cut in [1, 3, 5, 6, message.len() - 1] {
+    for cut in 1..message.len() {
         let mut raw = opened(&world, &bob, &format!("raw-{cut}")).await;
         raw.send(&message).await;
         raw.send(&message[..cut]).await;

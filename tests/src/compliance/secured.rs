@@ -123,7 +123,7 @@ pub async fn an_unwanted_id_is_turned_away_before_it_is_proven<A: Adapter>(world
 }
 
 /// However well its preflight is formed, it is told nothing.
-pub async fn a_plain_connection_is_not_taken<A: Adapter>(world: A) {
+pub async fn a_secured_node_never_takes_a_plain_connection<A: Adapter>(world: A) {
     let bob = Party::new(&world, "bob").await;
     let mut raw = world.raw(&bob.url).await;
     raw.send(&preflight("ws://127.0.0.1:9/alice", &Message::preflight(b"hi"))).await;

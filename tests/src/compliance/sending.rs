@@ -86,8 +86,11 @@ pub async fn a_message_that_no_frame_can_hold_is_refused_at_once<A: Adapter>(wor
 pub async fn a_peer_that_has_no_place_is_refused_at_once<A: Adapter>(world: A) {
     let mut terms = Terms::of("alice");
     terms.peers.max_peers = 1;
-    let (alice, bob, carol) =
-        (Party::with(&world, terms).await, Party::new(&world, "bob").await, Party::new(&world, "carol").await);
+    let (alice, bob, carol) = (
+        Party::with(&world, terms).await,
+        Party::new(&world, "bob").await,
+        Party::new(&world, "carol").await,
+    );
     alice.sends(&bob, b"one").await;
     let refused = alice.node.try_send(&carol.url, SPACE, b"").await;
     assert_eq!(refused, Err(SendError::Capacity(CapacityError::Peers)));

@@ -78,13 +78,8 @@ pub async fn a_gate_that_stays_shut_has_these_counts<A: Adapter>(world: A) {
     bob.told.answer(|answers| *answers = Answers { peer_connect: false, ..Answers::default() });
     alice.sends(&bob, b"let me in").await;
     alice.handed_back().await;
-    let expected = Counters {
-        dialled: 2,
-        closed: 2,
-        accepted_messages: 1,
-        not_sent_messages: 1,
-        ..Counters::default()
-    };
+    let expected =
+        Counters { dialled: 2, closed: 2, accepted_messages: 1, not_sent_messages: 1, ..Counters::default() };
     assert_eq!(alice.until(|counters| counters.closed == 2 && counters.known_peers == 0).await, expected);
     let expected = Counters { accepted: 2, closed: 2, ..Counters::default() };
     assert_eq!(bob.until(|counters| counters.closed == 2).await, expected);

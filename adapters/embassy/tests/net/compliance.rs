@@ -31,7 +31,14 @@ kitfox_tests::compliance!(
 const SOCKETS: usize = 4;
 
 fixed!(Device {
-    connections: 5, peers: 4, frame: FRAME, tx: 512, outbox: OUTBOX, spaces: 3, modules: 2, block_rules: 2
+    connections: 5,
+    peers: 4,
+    frame: FRAME,
+    tx: 512,
+    outbox: OUTBOX,
+    spaces: 3,
+    modules: 2,
+    block_rules: 2
 });
 
 /// What the options of each kind of connection need.
@@ -343,7 +350,7 @@ impl<W: Kind> Adapter for Embassy<W> {
         let url = advertise.map_or_else(|| W::url(host, options.port, terms.name), str::to_owned);
         let resources: &'static mut Resources<Device, SOCKETS, 1024, 1024, W> =
             Box::leak(Box::new(Resources::new()));
-        let (node, mut runner) = new(machine.stack, resources, options).unwrap();
+        let (node, runner) = new(machine.stack, resources, options).unwrap();
         node.register_space(SPACE).await.unwrap();
         let letters: &'static Letters = Box::leak(Box::new(Inbox::new()));
         let mut app = App { told, preflight: Vec::new(), letters: terms.letters.then_some(letters) };
