@@ -1,5 +1,6 @@
 //! Connections and nodes that come and go.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use kitfox_core::connection::CloseReason;
@@ -61,7 +62,10 @@ pub async fn a_peer_that_cannot_be_reached_is_unresponsive_and_its_messages_are_
     world: A,
 ) {
     let url = place_of(&world, "bob").await;
-    let alice = Party::with(&world, Terms::of("alice").attempts(3)).await;
+    // Time enough to send all of them before the last attempt.
+    let mut terms = Terms::of("alice").attempts(3);
+    (terms.peers.backoff, terms.peers.max_backoff) = (Duration::from_millis(400), Duration::from_millis(400));
+    let alice = Party::with(&world, terms).await;
     let mut sent = Vec::new();
     for number in 0..5u8 {
         sent.push(alice.sends_to(&url, &[number]).await);
