@@ -1,6 +1,6 @@
 //! What is full makes somebody wait, and nothing is lost.
 
-use std::pin::pin;
+use core::pin::pin;
 
 use futures_lite::future;
 use kitfox_core::node::NotSentCause;

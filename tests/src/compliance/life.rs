@@ -1,7 +1,7 @@
 //! Connections and nodes that come and go.
 
+use alloc::collections::BTreeSet;
 use core::time::Duration;
-use std::collections::BTreeSet;
 
 use kitfox_core::connection::CloseReason;
 use kitfox_core::node::{DownCause, NotSentCause};
