@@ -2,6 +2,7 @@
 
 extern crate alloc;
 
+pub mod compliance;
 pub mod conformance;
 pub mod firmware;
 pub mod fuzz;

@@ -24,6 +24,8 @@ use crate::time::now;
 pub(crate) struct Place {
     /// What it carries. `None` while it listens.
     pub(crate) connection: Option<ConnectionId>,
+    /// It was counted as accepted or dialled: its end counts too. A dial that failed is neither.
+    pub(crate) counted: bool,
     /// The core has closed its connection: write what is left, close the socket, release.
     pub(crate) closed: Option<CloseReason>,
     /// The core was told something that may have a consequence for this connection: show it its bytes again, or none.
@@ -37,7 +39,7 @@ pub(crate) struct Place {
 impl Place {
     /// One that carries nothing.
     pub(crate) const fn new() -> Self {
-        Self { connection: None, closed: None, look: false, work: false, local: None }
+        Self { connection: None, counted: false, closed: None, look: false, work: false, local: None }
     }
 }
 
@@ -223,6 +225,10 @@ where
                 channel.is_some_and(|channel| shared.core.connected(now(), connection, channel).is_ok());
             if connected {
                 Totals::count(&mut shared.totals.dialled);
+                let mut places = self.places.borrow_mut();
+                if let Some(place) = places.iter_mut().find(|place| place.connection == Some(connection)) {
+                    place.counted = true;
+                }
             }
             connected
         };
@@ -262,11 +268,15 @@ where
                 }
                 Action::Dial { .. } => self.dials.set(true),
                 Action::Closed { connection, reason, .. } => {
-                    Totals::count(&mut shared.totals.closed);
                     debug!("connection {}: closed: {}", connection.index(), reason);
                     let mut places = self.places.borrow_mut();
                     match places.iter_mut().find(|place| place.connection == Some(connection)) {
-                        Some(place) => place.closed = Some(reason),
+                        Some(place) => {
+                            if place.counted {
+                                Totals::count(&mut shared.totals.closed);
+                            }
+                            place.closed = Some(reason);
+                        }
                         None => {
                             unplaced = Some(connection);
                             break;

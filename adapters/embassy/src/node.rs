@@ -264,12 +264,13 @@ impl<S: Storage, C: Protection> Shared<S, C> {
         let url = PeerUrl::parse(to, &self.url_rules).map_err(SendError::InvalidUrl)?;
         let sent = send(&mut self.core.ops(now()), url).map_err(SendError::from);
         match sent {
-            Ok(_) => {
-                Totals::count(&mut self.totals.accepted_messages);
-                self.runner.wake();
-            }
+            Ok(_) => Totals::count(&mut self.totals.accepted_messages),
             Err(SendError::Backpressure) => Totals::count(&mut self.totals.outbox_full),
             Err(_) => {}
+        }
+        // A peer that entered the table for a message that was not accepted leaves it again, in the runner.
+        if sent.is_ok() || self.core.peers().has_steps() {
+            self.runner.wake();
         }
         sent
     }

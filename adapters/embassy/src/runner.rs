@@ -247,7 +247,10 @@ where
             };
             match found {
                 Some((id, ConnectionState::Closed)) => self.shared.borrow_mut().core.release(id),
-                Some((id, _)) => self.tell(Input::Failed(id)),
+                Some((id, _)) => {
+                    Totals::count(&mut self.shared.borrow_mut().totals.closed);
+                    self.tell(Input::Failed(id));
+                }
                 None => return,
             }
         }

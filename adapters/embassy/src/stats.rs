@@ -32,7 +32,7 @@ pub struct Totals {
     pub dialled: u32,
     /// Connections whose gate opened.
     pub opened: u32,
-    /// Connections that ended, opened or not.
+    /// Connections that ended, opened or not, of those that were accepted or dialled.
     pub closed: u32,
     /// Accepted connections that were turned away because there was no place.
     pub turned_away: u32,

@@ -187,7 +187,7 @@ where
     }
 
     fn occupy(&self, connection: ConnectionId) {
-        self.places.borrow_mut()[0] = Place { connection: Some(connection), ..Place::new() };
+        self.places.borrow_mut()[0] = Place { connection: Some(connection), counted: true, ..Place::new() };
     }
 
     async fn wait_for_close(&self) -> CloseReason {

@@ -182,7 +182,8 @@ where
             return Stage::Resetting(net.closed_by());
         };
         debug!("connection {}: accepted", connection.index());
-        self.places.borrow_mut()[place] = Place { connection: Some(connection), ..Place::new() };
+        self.places.borrow_mut()[place] =
+            Place { connection: Some(connection), counted: true, ..Place::new() };
         self.know_address(place, socket);
         self.again.set(true);
         self.begin(connection, net, socket)

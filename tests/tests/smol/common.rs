@@ -13,7 +13,7 @@ use kitfox_core::Config;
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, UrlRules};
 use kitfox_smol::{
     BoxFuture, Builder, CloseReason, Closing, Down, DropReason, Handler, Limits, MessageId, Node,
-    NotSentCause, Peer, PeerId, PeerLimits, Refused, Returned, SecretKey,
+    NotSentCause, Peer, PeerLimits, Refused, Returned,
 };
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -55,8 +55,6 @@ pub(crate) struct Events {
     pub(crate) at_home: bool,
     /// Questions of whether a peer may connect are never answered.
     pub(crate) silent: bool,
-    /// Whose handshake is not admitted.
-    pub(crate) unwanted: Option<PeerId>,
     /// Who wants to know of asides.
     pub(crate) asides: Option<Sender<Aside>>,
 }
@@ -64,7 +62,7 @@ pub(crate) struct Events {
 impl Events {
     fn new(sender: Sender<Event>) -> Self {
         let (admit, valid, at_home) = (Ok(()), Ok(()), true);
-        Self { sender, admit, valid, at_home, silent: false, unwanted: None, asides: None }
+        Self { sender, admit, valid, at_home, silent: false, asides: None }
     }
 
     fn aside(&self, aside: Aside) {
@@ -75,10 +73,6 @@ impl Events {
 }
 
 impl Handler for Events {
-    fn admit_handshake(&self, claimed: &PeerId) -> bool {
-        self.unwanted.as_ref() != Some(claimed)
-    }
-
     fn peer_connect<'a>(&'a self, _: &'a Peer) -> BoxFuture<'a, Result<(), Refused>> {
         Box::pin(async {
             if self.silent {
@@ -145,14 +139,6 @@ impl Party {
         Self::listening(node, "127.0.0.1:0", events).await
     }
 
-    /// A node in the place of another one that is gone.
-    pub(crate) async fn at(url: &str, id: &str) -> Self {
-        let (sender, events) = unbounded();
-        let handler = Events::new(sender);
-        let node = Node::builder().plain().handler(handler).peer_id(id).build().unwrap();
-        Self::listening(node, url.trim_start_matches("ws://").split_once('/').unwrap().0, events).await
-    }
-
     /// A secured node, which is the default.
     pub(crate) async fn secured(
         build: impl FnOnce(Builder) -> Builder,
@@ -163,13 +149,6 @@ impl Party {
         behave(&mut handler);
         let node = build(Node::builder().handler(handler)).build().unwrap();
         Self::listening(node, "127.0.0.1:0", events).await
-    }
-
-    /// A secured node in the place of another one that is gone.
-    pub(crate) async fn secured_at(addr: &str, key: SecretKey) -> Self {
-        let (sender, events) = unbounded();
-        let node = Node::builder().key(key).handler(Events::new(sender)).build().unwrap();
-        Self::listening(node, addr, events).await
     }
 
     async fn listening(node: Node, addr: &str, events: Receiver<Event>) -> Self {

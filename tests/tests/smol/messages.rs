@@ -11,35 +11,11 @@ use kitfox_core::Config;
 use kitfox_core::storage::BufferLimits;
 use kitfox_core::wire::{FrameType, Message};
 use kitfox_smol::{
-    CloseReason, Direction, DownCause, MessageId, Node, NotDialable, NotSentCause, Peer, Refusal, Refused,
-    RegisterError, SendError, SendRefused, Timeout,
+    CloseReason, Direction, DownCause, MessageId, Node, NotSentCause, Peer, Refused, RegisterError,
+    SendError, Timeout,
 };
 
 use crate::common::*;
-
-#[test]
-fn messages_flow_in_both_directions() {
-    test(async {
-        let (alice, bob) = pair().await;
-        for (from, to) in [(&alice, &bob), (&bob, &alice)] {
-            from.node.notify(&to.url, SPACE, b"hello").unwrap();
-            assert_eq!(to.hears().await, b"hello");
-
-            let (hears, heard) = unbounded();
-            let photos = move |from: &Peer, data: &[u8]| {
-                let _ = hears.try_send((from.url().to_owned(), data.to_vec()));
-                Ok(())
-            };
-            to.node.register_module(SPACE, "photos", photos).unwrap();
-            from.node.module(&to.url, SPACE, "photos", b"cat").unwrap();
-            assert_eq!(within(heard.recv()).await.unwrap(), (from.url.clone(), b"cat".to_vec()));
-        }
-        // An id means the same peer in every spelling and at every address.
-        let spelled = format!("ws://elsewhere.example:1/{}", bob.node.peer_id().to_uppercase());
-        alice.node.notify(&spelled, SPACE, b"same").unwrap();
-        assert_eq!(bob.hears().await, b"same");
-    });
-}
 
 #[test]
 fn stats_tell_of_each_connection() {
@@ -146,73 +122,6 @@ fn after_a_disconnect_from_inside_nothing_more_is_delivered() {
             assert!(!connections.contains(&connection));
             connections.push(connection);
         }
-    });
-}
-
-#[test]
-fn a_handler_that_refuses_closes_the_connection_with_a_reason() {
-    test(async {
-        let (alice, bob) = pair().await;
-        bob.node.register_module(SPACE, "strict", |_: &Peer, _: &[u8]| Err(Refused)).unwrap();
-        alice.node.module(&bob.url, SPACE, "strict", b"please").unwrap();
-        alice.told(b"refused").await;
-        assert_eq!(bob.down().await.reason(), CloseReason::Refused(Refusal::Handler));
-        assert!(alice.node.peers().is_empty());
-    });
-}
-
-#[test]
-fn blocked_messages_are_dropped_and_counted_in_both_directions() {
-    test(async {
-        let (alice, bob) = pair().await;
-        bob.node.block(&alice.node.peer_id().to_uppercase(), Some(SPACE)).unwrap();
-        for _ in 0..3 {
-            alice.node.notify(&bob.url, SPACE, b"unheard").unwrap();
-        }
-        let blocked = bob.node.notify(&alice.url, SPACE, b"unsent");
-        assert_eq!(blocked, Err(SendError::Refused(SendRefused::Blocked)));
-        // Another space is not blocked, and what arrives there comes after what is dropped.
-        let (hears, heard) = unbounded();
-        let open = move |_: &Peer, _: &[u8]| hears.try_send(()).map_err(|_| Refused);
-        bob.node.register_space(b"open", open).unwrap();
-        alice.mute(b"open");
-        alice.node.notify(&bob.url, b"open", b"").unwrap();
-        within(heard.recv()).await.unwrap();
-        let stats = bob.node.stats();
-        let [count] = &stats.blocked[..] else { panic!("{stats:?}") };
-        assert_eq!((count.peer.as_str(), &count.space[..]), (alice.url.as_str(), SPACE));
-        assert_eq!((count.incoming, count.outgoing), (3, 1));
-
-        assert!(bob.node.unblock(alice.node.peer_id(), Some(SPACE)));
-        assert!(!bob.node.unblock(alice.node.peer_id(), Some(SPACE)));
-        alice.node.notify(&bob.url, SPACE, b"heard").unwrap();
-        assert_eq!(bob.hears().await, b"heard");
-    });
-}
-
-#[test]
-fn messages_for_nobody_are_refused_at_home_and_dropped_away() {
-    test(async {
-        let (alice, bob) = pair().await;
-        let unknown = alice.node.notify(&bob.url, b"nowhere", b"");
-        assert_eq!(unknown, Err(SendError::Refused(SendRefused::UnknownSpace)));
-        alice.mute(b"nowhere");
-        alice.node.notify(&bob.url, b"nowhere", b"").unwrap();
-        alice.node.module(&bob.url, SPACE, "nothing", b"").unwrap();
-        alice.node.notify(&bob.url, SPACE, b"after").unwrap();
-        assert_eq!(bob.hears().await, b"after");
-        for (url, why) in [
-            ("ws://a:1".to_owned(), NotDialable::NoPeerId),
-            ("ws://a:0/stranger".to_owned(), NotDialable::PortZero),
-            (bob.url.clone(), NotDialable::OurOwnId),
-        ] {
-            assert_eq!(bob.node.notify(&url, SPACE, b""), Err(SendError::NotDialable(why)));
-        }
-        assert_eq!(
-            bob.node.notify("wss://a:1/stranger", SPACE, b""),
-            Err(SendError::NotDialable(NotDialable::SecuredUrl))
-        );
-        assert!(matches!(bob.node.notify("nonsense", SPACE, b""), Err(SendError::InvalidUrl(_))));
     });
 }
 

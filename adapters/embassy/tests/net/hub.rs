@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Waker};
 
 use embassy_net_driver::{Capabilities, Driver, HardwareAddress, LinkState, RxToken, TxToken};
@@ -23,6 +24,8 @@ struct State {
     /// Of so many frames one is lost; 0 for none.
     loses_one_of: u32,
     random: u32,
+    /// Where everything that is sent is noted.
+    tap: Option<Arc<Mutex<Vec<u8>>>>,
 }
 
 /// Everything that is sent on one port is received on all others.
@@ -52,6 +55,11 @@ impl Hub {
         }
     }
 
+    /// All bytes that are sent from now on.
+    pub(crate) fn tap(&self) -> Arc<Mutex<Vec<u8>>> {
+        self.0.borrow_mut().tap.get_or_insert_default().clone()
+    }
+
     fn send(&self, from: usize, frame: &[u8]) {
         let state = &mut *self.0.borrow_mut();
         if !state.ports[from].up {
@@ -60,6 +68,9 @@ impl Hub {
         state.random = state.random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         if state.loses_one_of > 0 && (state.random >> 16).is_multiple_of(state.loses_one_of) {
             return;
+        }
+        if let Some(tap) = &state.tap {
+            tap.lock().unwrap_or_else(PoisonError::into_inner).extend(frame);
         }
         for (number, port) in state.ports.iter_mut().enumerate() {
             if number != from && port.up && port.received.len() < QUEUE {

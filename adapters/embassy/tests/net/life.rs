@@ -8,8 +8,6 @@ use crate::hub::Hub;
 use crate::sim::test;
 
 on_both_wires! {
-    a_peer_that_was_disconnected_is_told_why_and_can_come_back,
-    when_both_dial_at_once_one_connection_stays_and_nothing_is_lost,
     a_cable_that_is_pulled_and_plugged_in_again_costs_nothing,
     a_cable_that_stays_out_ends_connections_and_is_nobodys_fault,
     a_new_address_is_announced_and_old_connections_end,
@@ -18,50 +16,6 @@ on_both_wires! {
     a_runner_that_was_dropped_begins_anew,
     a_node_with_nothing_to_do_sleeps,
     more_peers_than_sockets_are_served_one_after_another,
-}
-
-fn a_peer_that_was_disconnected_is_told_why_and_can_come_back<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<W>(&sim, &hub).await;
-        for round in 0..10 {
-            let (from, to) = if round % 2 == 0 { (&alice, &bob) } else { (&bob, &alice) };
-            let id = kitfox_embassy::PeerId::new(to.url.rsplit('/').next().unwrap()).unwrap();
-            from.node.disconnect(&id, b"enough").await.unwrap();
-            assert_eq!(from.down().await.0, CloseReason::Local);
-            assert_eq!(within(100, to.down()).await, (CloseReason::Disconnected, b"enough".to_vec()));
-            assert!(from.node.disconnect(&id, b"enough").await.is_err());
-            to.sends(from, b"again").await;
-            assert_eq!(within(1000, from.hears()).await, b"again");
-            alice.up(&bob).await;
-            bob.up(&alice).await;
-        }
-        assert_eq!(alice.node.stats().await.connections, 1);
-    });
-}
-
-fn when_both_dial_at_once_one_connection_stays_and_nothing_is_lost<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = two::<W>(&sim, &hub).await;
-        for number in 0..3u8 {
-            alice.sends(&bob, &[number]).await;
-            bob.sends(&alice, &[number]).await;
-        }
-        for number in 0..3u8 {
-            assert_eq!(alice.hears().await, [number]);
-            assert_eq!(bob.hears().await, [number]);
-        }
-        pass(Duration::from_secs(5)).await;
-        for party in [&alice, &bob] {
-            let stats = party.node.stats().await;
-            assert_eq!((stats.connections, stats.totals.unknown_messages), (1, 0));
-            assert_eq!(stats.totals.received_messages, 3);
-        }
-        alice.up(&bob).await;
-        bob.up(&alice).await;
-        assert!(alice.nothing_more() && bob.nothing_more());
-    });
 }
 
 fn a_cable_that_is_pulled_and_plugged_in_again_costs_nothing<W: Wire>() {

@@ -3,59 +3,18 @@
 use std::pin::pin;
 
 use embassy_time::Duration;
-use kitfox_embassy::{Inbox, MAX_WAITING_TASKS, NotDialable, NotSentCause, SendError, SendRefused, new};
+use kitfox_embassy::{Inbox, MAX_WAITING_TASKS, NotSentCause, SendError, new};
 
 use crate::common::*;
 use crate::hub::Hub;
 use crate::sim::test;
 
 on_both_wires! {
-    a_message_dials_and_arrives,
-    a_module_gets_its_messages,
     a_lossy_link_loses_no_message_and_changes_no_order,
-    messages_of_every_length_cross_the_ends_of_the_ring_buffers,
-    a_handler_replies_from_inside_a_delivery,
-    what_cannot_be_sent_is_refused_at_once,
     a_full_outbox_makes_the_sender_wait_and_nothing_is_lost,
     more_tasks_than_can_wait_are_told_so,
     a_full_inbox_stops_the_peer_and_nothing_is_lost,
     a_message_to_nobody_is_handed_back,
-}
-
-fn a_message_dials_and_arrives<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<W>(&sim, &hub).await;
-        bob.sends(&alice, b"it rains").await;
-        assert_eq!(within(10, alice.hears()).await, b"it rains");
-        assert!(alice.nothing_more() && bob.nothing_more());
-        let (ours, theirs) = (alice.node.stats().await, bob.node.stats().await);
-        assert_eq!((ours.totals.dialled, theirs.totals.accepted), (1, 1));
-        assert_eq!((ours.connected_peers, theirs.connected_peers), (1, 1));
-        assert_eq!((ours.totals.accepted_messages, theirs.totals.received_messages), (1, 1));
-        let mut urls = Vec::new();
-        alice.node.peers(|peer| urls.push(peer.url.to_owned())).await;
-        assert_eq!(urls, [bob.url]);
-    });
-}
-
-fn a_module_gets_its_messages<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<W>(&sim, &hub).await;
-        bob.node.register_module(SPACE, "gossip").await.unwrap();
-        alice.node.send_module(&bob.url, SPACE, "gossip", b"psst").await.unwrap();
-        alice.node.send_module(&bob.url, SPACE, "nobody", b"psst").await.unwrap();
-        let heard = eventually(|| bob.told.to_module.borrow().first().cloned()).await;
-        assert_eq!(heard, ("gossip".into(), b"psst".to_vec()));
-        while bob.node.stats().await.totals.dropped_messages == 0 {
-            pass(Duration::from_millis(1)).await;
-        }
-        assert!(bob.node.unregister_module(SPACE, "gossip").await);
-        assert!(bob.node.unregister_space(SPACE).await);
-        let refused = bob.node.send_notify(&alice.url, SPACE, b"").await;
-        assert_eq!(refused, Err(SendError::Refused(SendRefused::UnknownSpace)));
-    });
 }
 
 fn a_lossy_link_loses_no_message_and_changes_no_order<W: Wire>() {
@@ -83,56 +42,6 @@ fn a_lossy_link_loses_no_message_and_changes_no_order<W: Wire>() {
         let (ours, theirs) = (alice.node.stats().await.totals, bob.node.stats().await.totals);
         assert_eq!(ours.received_messages + theirs.received_messages, 200);
         assert_eq!(ours.unknown_messages + theirs.unknown_messages, 0);
-    });
-}
-
-fn messages_of_every_length_cross_the_ends_of_the_ring_buffers<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<W>(&sim, &hub).await;
-        for len in (0..990).step_by(7) {
-            let message: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
-            alice.sends(&bob, &message).await;
-            assert_eq!(within(1000, bob.hears()).await, message);
-        }
-    });
-}
-
-fn a_handler_replies_from_inside_a_delivery<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<W>(&sim, &hub).await;
-        bob.told.on_message.set(|node, message| {
-            node.notify_peer(message.from, message.space, &message.data[1..]).unwrap();
-            Ok(())
-        });
-        alice.sends(&bob, b"?echo").await;
-        assert_eq!(within(10, alice.hears()).await, b"echo");
-    });
-}
-
-fn what_cannot_be_sent_is_refused_at_once<W: Wire>() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<W>(&sim, &hub).await;
-        let (other, error) =
-            if W::SECURED { ("ws", NotDialable::PlainUrl) } else { ("wss", NotDialable::SecuredUrl) };
-        let send = async |url: &str, data: &[u8]| alice.node.send_notify(url, SPACE, data).await;
-        // Over a secured channel bob says what it takes.
-        let too_large = if W::SECURED { SendError::TooLargeForPeer } else { SendError::TooLarge };
-        assert_eq!(send(&bob.url, &[0; 2000]).await, Err(too_large));
-        assert!(matches!(send("nonsense", b"").await, Err(SendError::InvalidUrl(_))));
-        assert_eq!(
-            send(&W::url(9, 1, "eve").replace(W::scheme(), other), b"").await,
-            Err(SendError::NotDialable(error))
-        );
-        assert_eq!(
-            send(&format!("{}://10.0.0.2:1", W::scheme()), b"").await,
-            Err(SendError::NotDialable(NotDialable::NoPeerId))
-        );
-        assert_eq!(send(&W::url(9, 0, "eve"), b"").await, Err(SendError::NotDialable(NotDialable::PortZero)));
-        assert_eq!(send(&alice.url, b"").await, Err(SendError::NotDialable(NotDialable::OurOwnId)));
-        assert_eq!(alice.node.stats().await.queued_bytes, 0);
     });
 }
 

@@ -82,26 +82,6 @@ fn farewell(reason: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn garbage_ends_its_own_connection_and_nothing_else() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let (alice, bob) = pair::<Plain>(&sim, &hub).await;
-        for (host, garbage) in
-            [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0xff; 600], &[0, 0, 0, 0, 1, 9], &[1; 5]]
-                .into_iter()
-                .enumerate()
-        {
-            let mut raw = Raw::connect(&sim, &hub, 20 + host as u8, 2).await;
-            raw.send(garbage).await;
-            assert_eq!(within(5000, raw.rest()).await, farewell(b"protocol error"));
-        }
-        alice.sends(&bob, b"still here").await;
-        assert_eq!(bob.hears().await, b"still here");
-        assert!(alice.nothing_more() && bob.nothing_more(), "nobody was told of strangers");
-    });
-}
-
-#[test]
 fn silence_before_the_preflight_ends_after_its_time() {
     test(async |sim| {
         let hub = Hub::default();
@@ -119,38 +99,6 @@ fn silence_before_the_preflight_ends_after_its_time() {
         let alice = Party::<Plain>::new(&sim, &hub, 1, "alice").await;
         alice.sends(&bob, b"room again").await;
         assert_eq!(within(1000, bob.hears()).await, b"room again");
-    });
-}
-
-#[test]
-fn a_frame_that_is_too_long_is_refused_by_its_header() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
-        let mut raw = Raw::opened(&sim, &hub, 20, 2).await;
-        raw.send(&[1, 0, 0, 4, 0]).await;
-        assert!(within(1000, raw.rest()).await.ends_with(&farewell(b"protocol error")));
-        bob.until(|event| matches!(event, Event::Down { .. })).await;
-        assert!(bob.told.heard.borrow().is_empty());
-    });
-}
-
-#[test]
-fn a_connection_that_is_cut_inside_a_frame_delivers_nothing_of_it() {
-    test(async |sim| {
-        let hub = Hub::default();
-        let bob = Party::<Plain>::new(&sim, &hub, 2, "bob").await;
-        let message = frame(FrameType::Data, &encoded(&Message::notify(SPACE, b"whole")));
-        for cut in 1..message.len() {
-            let mut raw = Raw::opened(&sim, &hub, 20 + cut as u8, 2).await;
-            raw.send(&message).await;
-            raw.send(&message[..cut]).await;
-            raw.socket.close();
-            assert_eq!(within(1000, bob.hears()).await, b"whole");
-            within(1000, raw.rest()).await;
-            bob.until(|event| matches!(event, Event::Down { .. })).await;
-        }
-        assert_eq!(bob.told.heard.borrow().len(), message.len() - 1);
     });
 }
 
