@@ -71,7 +71,12 @@ impl Simulation {
                 self.action(host, action, ops, &mut effects);
             }
         });
+        // What is written next may make another deadline due at once.
+        let late = node.poll_timeout().is_some_and(|at| at <= now);
         self.hosts[host].node = Some(node);
+        if matches!(drive, Drive::Timeout) && handled.drained && late {
+            return self.violation(format!("node {host}: a deadline of the past stays after it was handled"));
+        }
         if !handled.drained && !slow {
             return self.violation(format!("node {host}: more than {most} actions of one input"));
         }
@@ -105,16 +110,13 @@ impl Simulation {
         for connection in connections {
             self.flush(host, connection);
         }
-        self.after_input(host, matches!(drive, Drive::Timeout) && handled.drained);
+        self.after_input(host);
     }
 
-    /// Arms the timer of a node, and checks it.
-    pub(super) fn after_input(&mut self, host: usize, timeout: bool) {
+    /// Arms the timer of a node, and checks the node.
+    pub(super) fn after_input(&mut self, host: usize) {
         let Some(node) = &self.hosts[host].node else { return };
         let at = node.poll_timeout().map(kitfox_core::Instant::as_micros);
-        if timeout && at.is_some_and(|at| at <= self.now) {
-            return self.violation(format!("node {host}: a deadline of the past stays after it was handled"));
-        }
         if self.hosts[host].tick_at != at {
             self.hosts[host].tick_at = at;
             if let Some(at) = at {
@@ -180,7 +182,7 @@ impl Simulation {
         socket.question = None;
         // A late answer is misuse only if the connection has ended meanwhile.
         self.read(host, connection, true);
-        self.after_input(host, false);
+        self.after_input(host);
     }
 
     fn carry_out(&mut self, host: usize, effect: Effect) {

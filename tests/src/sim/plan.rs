@@ -242,12 +242,18 @@ impl Plan {
             Tier::Small => 1_024,
         };
         let outbox = if self.calm { 1 << 20 } else { random.pick(&[700, 5_000, 200_000]) };
+        // A handshake is two more ways through the network before the gate can open.
+        let handshake = if self.is_secured() { 2 } else { 0 };
         let limits = |max_bytes| BufferLimits { min_bytes: 0, max_bytes };
         let connection = Config {
             max_frame_bytes: max,
             max_preflight_bytes: max.min(600),
             oversize: random.pick(&[Oversize::Close, Oversize::Skip]),
-            preflight_timeout: Duration::from_secs(if self.calm { 60 } else { random.between(2, 10) }),
+            preflight_timeout: Duration::from_secs(if self.calm {
+                60
+            } else {
+                random.between(2, 10) + handshake
+            }),
             frame_timeout: Duration::from_secs(if self.calm { 60 } else { random.between(3, 30) }),
             frame_bytes_per_second: random.pick(&[0, 1 << 10, 16 << 10]),
             tx_timeout: Duration::from_secs(if self.calm { 60 } else { random.between(3, 30) }),

@@ -245,7 +245,7 @@ impl Simulation {
         match (self.links[number].ends[side], self.links[number].parties[side]) {
             (End::Live(connection), Party::Host(host)) => {
                 self.flush(host, connection);
-                self.after_input(host, false);
+                self.after_input(host);
             }
             (End::Raw, _) => self.script(number),
             _ => {}
