@@ -288,7 +288,7 @@ impl Simulation {
                 if too_large {
                     let frame = HEADER_BYTES + payload.as_ref().map_or(0, Vec::len);
                     let id = ops.peer_id(message.peer);
-                    if !id.is_some_and(|id| frame > self.takes(&id)) {
+                    if id.is_none_or(|id| frame <= self.takes(&id)) {
                         self.violation(format!("node {host}: {message:?} is not too large for {id:?}"));
                     }
                 } else {
