@@ -1,6 +1,6 @@
 //! The simulation on a fixed set of seeds, its determinism, and what its checks find.
 
-use kitfox_tests::sim::{Options, Report, Sabotage, Summary, run};
+use kitfox_tests::sim::{Channels, Fault, Options, Report, Sabotage, Summary, run};
 
 fn short() -> Options {
     Options { nodes: Some(6), seconds: Some(10), ..Options::default() }
@@ -24,18 +24,45 @@ fn fixed_seeds_hold() {
     assert!(total.unknown > 0 && total.not_sent > 0, "too little goes wrong: {total}");
 }
 
+#[test]
+fn fixed_seeds_hold_over_the_secured_channel() {
+    let mut total = Summary::default();
+    for seed in 0..25 {
+        let report = run(seed, Options { channels: Channels::Secured, ..short() });
+        holds(&report);
+        total.add(&report.summary);
+    }
+    assert!(total.secured == total.seeds && total.calm > 0, "{total}");
+    assert!(total.delivered > 300 && total.pairs > 20, "too little happens: {total}");
+    for fault in [Fault::FlippedBit, Fault::FalseHandshake, Fault::MangledRecords, Fault::Impostor] {
+        assert!(total.faults.get(&fault) > Some(&0), "no {fault:?}: {total}");
+    }
+}
+
+/// A run in four is secured unless it is told otherwise, and the others are what they are without that.
+#[test]
+fn a_seed_decides_which_channel_its_run_has() {
+    let secured = |channels| {
+        let options = Options { channels, nodes: Some(2), seconds: Some(1), ..Options::default() };
+        (0..40).map(|seed| run(seed, options).summary.secured).sum::<u64>()
+    };
+    assert_eq!((secured(Channels::Plain), secured(Channels::Secured)), (0, 40));
+    assert!((4..=16).contains(&secured(Channels::Mixed)));
+}
+
 /// Seeds that found something once, with the sizes with which they did.
 #[test]
 fn seeds_that_found_something_hold() {
     for seed in [0, 15, 17, 28, 93, 177] {
-        holds(&run(seed, Options { seconds: Some(10), nodes: Some(8), ..Options::default() }));
+        let options = Options { channels: Channels::Plain, ..Options::default() };
+        holds(&run(seed, Options { seconds: Some(10), nodes: Some(8), ..options }));
     }
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [1, 5] {
-        let options = Options { trace: true, ..short() };
+    for (seed, channels) in [(1, Channels::Plain), (5, Channels::Plain), (1, Channels::Secured)] {
+        let options = Options { trace: true, channels, ..short() };
         let (one, two) = (run(seed, options), run(seed, options));
         assert!(one.trace.len() > 100);
         assert!(one.trace == two.trace, "seed {seed}");
@@ -46,8 +73,13 @@ fn the_same_seed_gives_the_same_trace() {
 
 /// Seeds until one finds what is wrong, and what it says.
 fn finds(sabotage: Sabotage) -> String {
-    let found = (0..12).find_map(|seed| {
-        run(seed, Options { sabotage: Some(sabotage), ..short() }).violation.map(|violation| violation.what)
+    finds_over(Channels::Plain, sabotage)
+}
+
+fn finds_over(channels: Channels, sabotage: Sabotage) -> String {
+    let found = (0..20).find_map(|seed| {
+        let options = Options { sabotage: Some(sabotage), channels, ..short() };
+        run(seed, options).violation.map(|violation| violation.what)
     });
     found.unwrap_or_else(|| panic!("nobody notices that a node {sabotage:?}"))
 }
@@ -80,6 +112,25 @@ fn a_message_that_is_lost_in_silence_is_found() {
 fn a_forgotten_deadline_is_found() {
     let what = finds(Sabotage::ForgetsTimers);
     assert!(what.contains("deadline"), "{what}");
+}
+
+#[test]
+fn a_channel_that_looks_at_no_tag_is_found() {
+    let what = finds_over(Channels::Secured, Sabotage::IgnoresTags);
+    let known = ["changed bit", "expected", "not written", "broke the protocol"];
+    assert!(known.iter().any(|known| what.contains(known)), "{what}");
+}
+
+#[test]
+fn a_node_that_believes_ids_which_were_not_proven_is_found() {
+    let what = finds_over(Channels::Secured, Sabotage::BelievesIds);
+    assert!(what.contains("is up as"), "{what}");
+}
+
+#[test]
+fn a_message_that_is_delivered_twice_over_the_secured_channel_is_found() {
+    let what = finds_over(Channels::Secured, Sabotage::DeliversTwice);
+    assert!(what.contains("expected") || what.contains("not written"), "{what}");
 }
 
 mod regressions {

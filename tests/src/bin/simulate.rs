@@ -1,10 +1,11 @@
-//! Runs the simulation: `simulate --seeds FROM..TO [--nodes N] [--minutes M] [--trace]`.
+//! Runs the simulation: `simulate --seeds FROM..TO [--nodes N] [--minutes M] [--channel plain|secured|mixed] [--trace]`.
 
 use std::process::ExitCode;
 
-use kitfox_tests::sim::{Options, Summary, run};
+use kitfox_tests::sim::{Channels, Options, Summary, run};
 
-const USAGE: &str = "usage: simulate --seeds FROM..TO [--nodes N] [--minutes M] [--trace]";
+const USAGE: &str =
+    "usage: simulate --seeds FROM..TO [--nodes N] [--minutes M] [--channel plain|secured|mixed] [--trace]";
 
 fn parse() -> Option<(core::ops::Range<u64>, Options)> {
     let mut seeds = 0..200;
@@ -20,6 +21,14 @@ fn parse() -> Option<(core::ops::Range<u64>, Options)> {
             }
             "--nodes" => options.nodes = Some(arguments.next()?.parse().ok().filter(|&nodes| nodes > 0)?),
             "--minutes" => options.seconds = Some(arguments.next()?.parse::<u64>().ok()? * 60),
+            "--channel" => {
+                options.channels = match arguments.next()?.as_str() {
+                    "plain" => Channels::Plain,
+                    "secured" => Channels::Secured,
+                    "mixed" => Channels::Mixed,
+                    _ => return None,
+                }
+            }
             "--trace" => options.trace = true,
             _ => return None,
         }

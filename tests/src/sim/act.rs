@@ -1,16 +1,17 @@
 //! Drives nodes: inputs in, actions out, each action held against the model.
 
 use kitfox_core::connection::{Answer, CloseReason, Question as Asked, Wants};
-use kitfox_core::node::{Action, ConnectionId, DownCause, Input, PeerKey};
+use kitfox_core::node::{Action, ConnectionId, DownCause, Input, NotSentCause, PeerKey};
 use kitfox_core::router::DropReason;
-use kitfox_core::wire::{Kind, Message, PeerUrl, UrlRules};
-use kitfox_core::{Oversize, PeerId};
+use kitfox_core::secure::HandshakeError;
+use kitfox_core::wire::{HEADER_BYTES, Kind, Message, PeerUrl, UrlRules};
+use kitfox_core::{Oversize, PeerId, ProtocolError};
 
 use super::book::Expected;
 use super::host::Socket;
 use super::link::{End, Party, TappedFrame};
 use super::node::AnyOps;
-use super::{Event, Fault, Question, Simulation, say};
+use super::{Asked as Wanted, Event, Fault, Question, Simulation, say};
 
 /// What a node is told.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +71,12 @@ impl Simulation {
                 self.action(host, action, ops, &mut effects);
             }
         });
+        // What is written next may make another deadline due at once.
+        let late = node.poll_timeout().is_some_and(|at| at <= now);
         self.hosts[host].node = Some(node);
+        if matches!(drive, Drive::Timeout) && handled.drained && late {
+            return self.violation(format!("node {host}: a deadline of the past stays after it was handled"));
+        }
         if !handled.drained && !slow {
             return self.violation(format!("node {host}: more than {most} actions of one input"));
         }
@@ -81,6 +87,12 @@ impl Simulation {
             let stuck = handled.drained && handled.wants == Wants::Bytes && !socket.unread.is_empty();
             if stuck && !socket.closing {
                 self.violation(format!("node {host}: {connection:?} is stuck: {handled:?}"));
+            }
+            if handled.drained && handled.wants == Wants::Work {
+                if let Some(node) = &mut self.hosts[host].node {
+                    node.work(now, connection);
+                }
+                effects.push(Effect::Show(connection));
             }
         }
 
@@ -98,16 +110,13 @@ impl Simulation {
         for connection in connections {
             self.flush(host, connection);
         }
-        self.after_input(host, matches!(drive, Drive::Timeout) && handled.drained);
+        self.after_input(host);
     }
 
-    /// Arms the timer of a node, and checks it.
-    pub(super) fn after_input(&mut self, host: usize, timeout: bool) {
+    /// Arms the timer of a node, and checks the node.
+    pub(super) fn after_input(&mut self, host: usize) {
         let Some(node) = &self.hosts[host].node else { return };
         let at = node.poll_timeout().map(kitfox_core::Instant::as_micros);
-        if timeout && at.is_some_and(|at| at <= self.now) {
-            return self.violation(format!("node {host}: a deadline of the past stays after it was handled"));
-        }
         if self.hosts[host].tick_at != at {
             self.hosts[host].tick_at = at;
             if let Some(at) = at {
@@ -143,17 +152,22 @@ impl Simulation {
     }
 
     pub(super) fn answer(&mut self, host: usize, incarnation: u32, question: Question) {
-        let Question { connection, id, gather, refuse } = question;
+        let Question { connection, id, kind, refuse } = question;
         if self.hosts[host].incarnation != incarnation {
             return;
         }
         let now = self.instant();
         let url = self.hosts[host].url.clone();
         let Ok(own_url) = PeerUrl::parse(&url, &UrlRules::default()) else { return };
-        let answer = match (refuse, gather) {
-            (true, _) => Answer::Refuse,
-            (false, true) => Answer::Preflight { own_url, data: b"hello" },
-            (false, false) => Answer::Accept,
+        let mut secret = [0; 32];
+        let answer = match kind {
+            _ if refuse => Answer::Refuse,
+            Wanted::Gather => Answer::Preflight { own_url, data: b"hello" },
+            Wanted::Randomness => {
+                secret.copy_from_slice(&self.random.bytes(32));
+                Answer::Randomness(&secret)
+            }
+            Wanted::Other => Answer::Accept,
         };
         let Some(node) = &mut self.hosts[host].node else { return };
         let answered = node.answer(now, connection, id, answer);
@@ -168,7 +182,7 @@ impl Simulation {
         socket.question = None;
         // A late answer is misuse only if the connection has ended meanwhile.
         self.read(host, connection, true);
-        self.after_input(host, false);
+        self.after_input(host);
     }
 
     fn carry_out(&mut self, host: usize, effect: Effect) {
@@ -226,8 +240,12 @@ impl Simulation {
                 if let Asked::ValidatePreflight { data, .. } = question {
                     self.validate(host, connection, data);
                 }
-                let gather = matches!(question, Asked::GatherPreflight { .. });
-                effects.push(Effect::Ask(connection, Question { connection, id, gather, refuse: false }));
+                let kind = match question {
+                    Asked::GatherPreflight { .. } => Wanted::Gather,
+                    Asked::Randomness => Wanted::Randomness,
+                    _ => Wanted::Other,
+                };
+                effects.push(Effect::Ask(connection, Question { connection, id, kind, refuse: false }));
             }
             Action::PeerUp { peer, connection } => {
                 self.peer_up(host, peer, connection, ops);
@@ -263,12 +281,21 @@ impl Simulation {
                     self.violation(format!("node {host}: unresponsive while its own network is down"));
                 }
             }
-            Action::NotSent { message, .. } => {
+            Action::NotSent { message, cause } => {
                 let payload = ops.given_up();
                 self.summary.not_sent += 1;
-                let result = self.hosts[host].book.not_sent(message, payload.as_deref());
+                let too_large = cause == NotSentCause::TooLargeForPeer;
+                if too_large {
+                    let frame = HEADER_BYTES + payload.as_ref().map_or(0, Vec::len);
+                    let id = ops.peer_id(message.peer);
+                    if id.is_none_or(|id| frame <= self.takes(&id)) {
+                        self.violation(format!("node {host}: {message:?} is not too large for {id:?}"));
+                    }
+                } else {
+                    self.must_be_faulty(host, "a message is not sent");
+                }
+                let result = self.hosts[host].book.not_sent(message, payload.as_deref(), too_large);
                 self.demand(host, result.map(drop));
-                self.must_be_faulty(host, "a message is not sent");
                 self.maybe_send(host, ops, 50);
             }
             Action::Notify { connection, space, data, wire_bytes, .. } => {
@@ -302,7 +329,18 @@ impl Simulation {
                 if !known || twice {
                     return self.violation(format!("node {host}: {connection:?} is closed and was not open"));
                 }
-                let misread = matches!(reason, CloseReason::Protocol(_)) && self.strict;
+                // Who ends a handshake cannot say so: there are no keys yet.
+                let cut = matches!(
+                    reason,
+                    CloseReason::Protocol(
+                        ProtocolError::EndWithoutClose | ProtocolError::Handshake(HandshakeError::Ended)
+                    )
+                );
+                let wordless = socket.is_some_and(|socket| {
+                    let link = &self.links[socket.link];
+                    self.plan.is_secured() && link.taps[1 - socket.side].url.is_none()
+                });
+                let misread = matches!(reason, CloseReason::Protocol(_)) && self.strict && !(cut && wordless);
                 if misread {
                     self.violation(format!("node {host}: {reason} and nobody broke the protocol"));
                 }
@@ -327,16 +365,36 @@ impl Simulation {
         let Some(socket) = self.hosts[host].sockets.get_mut(&connection) else {
             return self.violation(format!("node {host}: {connection:?} is up and was not there"));
         };
-        let link = &self.links[socket.link];
+        let (number, side) = (socket.link, socket.side);
+        let link = &self.links[number];
         let (ours, theirs) = (&link.taps[socket.side], &link.taps[1 - socket.side]);
         socket.up = true;
         let early = socket.closing || ours.url.is_none() || id_of(theirs.url.as_deref()) != Some(id);
         if early {
             return self.violation(format!("node {host}: {connection:?} is up before the gate, as {id}"));
         }
+        let proven = self.key_at(number, 1 - side);
+        if self.plan.is_secured() && proven != Some(id) {
+            return self
+                .violation(format!("node {host}: {connection:?} is up as {id}, and it is {proven:?}"));
+        }
         let result = self.hosts[host].book.up(peer, id, connection);
         self.demand(host, result);
         self.maybe_send(host, ops, 100);
+    }
+
+    /// Whose key one side of a link has.
+    fn key_at(&self, number: usize, side: usize) -> Option<PeerId> {
+        match self.links[number].parties[side] {
+            Party::Host(host) => Some(self.hosts[host].id),
+            Party::Stranger => self.links[number].stranger,
+        }
+    }
+
+    /// The longest frame that somebody takes, as it says in its handshakes.
+    pub(super) fn takes(&self, id: &PeerId) -> usize {
+        let host = self.hosts.iter().find(|host| host.id == *id).filter(|_| self.plan.is_secured());
+        host.map_or(usize::MAX, |host| host.limits.frame)
     }
 
     /// A preflight is to be validated: the first one, or one on the open connection.
@@ -369,7 +427,8 @@ impl Simulation {
         let Some(socket) = sockets.get_mut(&connection) else {
             return self.violation(format!("node {host}: {connection:?} delivers and is not there"));
         };
-        let tap = &mut self.links[socket.link].taps[1 - socket.side];
+        let (number, side) = (socket.link, socket.side);
+        let tap = &mut self.links[number].taps[1 - side];
         let Some(id) = id_of(tap.url.as_deref()).filter(|_| socket.up && !socket.closing && !socket.refused)
         else {
             return self.violation(format!("node {host}: {connection:?} delivers and is not up"));
@@ -380,13 +439,24 @@ impl Simulation {
             None if oversize && tap.announced() == Some(delivery.wire_bytes) => {
                 // The frame is not whole yet, and may never be.
                 tap.skipped = true;
-                TappedFrame { payload: Vec::new(), frame_bytes: delivery.wire_bytes, origin: None }
+                TappedFrame {
+                    payload: Vec::new(),
+                    frame_bytes: delivery.wire_bytes,
+                    origin: None,
+                    number: tap.total,
+                }
             }
             None => return self.violation(format!("node {host}: delivers what was not written")),
         };
+        if self.links[number].pipes[side].flipped_at.is_some_and(|at| frame.number >= at) {
+            return self.violation(format!("node {host}: delivers what came behind a changed bit"));
+        }
         if oversize {
             socket.counts.dropped[DropReason::Oversize as usize] += 1;
             let skips = oversize_rule == Oversize::Skip;
+            if self.plan.is_secured() && frame.origin.is_some() {
+                return self.violation(format!("node {host}: a peer that knows its limit goes beyond it"));
+            }
             if !skips || frame.frame_bytes <= max_frame || frame.frame_bytes != delivery.wire_bytes {
                 self.violation(format!("node {host}: {connection:?} drops a frame that is not too long"));
             }

@@ -170,13 +170,22 @@ impl Book {
         Ok(accepted)
     }
 
-    pub(super) fn not_sent(&mut self, message: MessageId, payload: Option<&[u8]>) -> Result<Origin, String> {
+    /// A message is given up; `while_up` says that this may happen while its peer is.
+    pub(super) fn not_sent(
+        &mut self,
+        message: MessageId,
+        payload: Option<&[u8]>,
+        while_up: bool,
+    ) -> Result<Origin, String> {
         let peer = self.peers.get_mut(&message.peer);
         let peer = peer.filter(|peer| peer.first == message.number && !peer.waiting.is_empty());
         let accepted = peer.and_then(|peer| {
+            // In between others that were written it counts as one of them.
+            if peer.up.is_none() || peer.session == peer.first {
+                peer.session = peer.first + 1;
+            }
             peer.first += 1;
-            peer.session = peer.first;
-            if peer.up.is_some() { None } else { peer.waiting.pop_front() }
+            if peer.up.is_some() && !while_up { None } else { peer.waiting.pop_front() }
         });
         let accepted = accepted
             .ok_or_else(|| format!("{message:?} is not sent, but was written, or is not the first"))?;

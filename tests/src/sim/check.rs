@@ -48,7 +48,8 @@ impl Simulation {
         // The connection that passes the limit is closed, and owns its buffer until its socket is. Fixed ones are there.
         let closing = host.sockets.values().filter(|socket| socket.closing || socket.over).count();
         let fixed = if host.tier == super::plan::Tier::Heap { 0 } else { host.sockets.len() };
-        let slack = 2 * host.config.connection.rx_buffer.max_bytes * (1 + closing + fixed);
+        let record = host.credentials.as_ref().map_or(0, |ours| usize::from(ours.max_record_bytes) + 18);
+        let slack = 2 * (host.config.connection.rx_buffer.max_bytes + record) * (1 + closing + fixed);
         demand(memory <= host.config.max_receive_bytes.saturating_add(slack), &|| {
             format!("receive buffers own {memory} bytes, and {told} were told of")
         });
@@ -142,6 +143,7 @@ impl Simulation {
         for link in 0..self.links.len() {
             for side in 0..2 {
                 self.links[link].pipes[side].stalled_until = 0;
+                self.links[link].pipes[side].flips = false;
                 self.after(0, Event::Arrive(link, side));
             }
         }
@@ -194,6 +196,10 @@ impl Simulation {
                         "node {number}: link {} is up at one end: {:?}, dead {}",
                         socket.link, link.ends, link.dead
                     );
+                    return self.violation(what);
+                }
+                if link.pipes[socket.side].flipped_at.is_some() {
+                    let what = format!("node {number}: {connection:?} has outlived a changed bit");
                     return self.violation(what);
                 }
                 let left = link.taps[1 - socket.side].frames.len();

@@ -44,7 +44,7 @@ impl Simulation {
     fn happens(&mut self, fault: Fault) {
         let host = self.random.index(self.hosts.len());
         match fault {
-            Fault::Stall | Fault::Cut | Fault::HalfClose | Fault::SilentDeath => {
+            Fault::Stall | Fault::Cut | Fault::HalfClose | Fault::SilentDeath | Fault::FlippedBit => {
                 let Some(link) = self.some_link() else { return };
                 let side = self.random.index(2);
                 say!(self, "link {link}, side {side}: {fault:?}");
@@ -54,6 +54,7 @@ impl Simulation {
                         self.links[link].pipes[side].stalled_until = self.now + pause;
                     }
                     Fault::Cut => self.cut(link),
+                    Fault::FlippedBit => self.links[link].pipes[side].flips = true,
                     Fault::HalfClose => self.send_segment(link, side, Segment::Fin),
                     _ => self.die_silently(link),
                 }
@@ -125,7 +126,7 @@ impl Simulation {
         if self.random.chance(500) {
             let id = self.hosts[host].id;
             let address = self.new_address(Party::Host(host));
-            let old = core::mem::replace(&mut self.hosts[host].url, format!("ws://{address}/{id}"));
+            let old = core::mem::replace(&mut self.hosts[host].url, self.plan.url(&address, &id));
             self.hosts[host].old_urls.push(old.clone());
             let address = old.split('/').nth(2).unwrap_or_default().to_owned();
             if self.random.chance(700) {

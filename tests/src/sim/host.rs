@@ -3,17 +3,19 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use kitfox_core::PeerId;
-use kitfox_core::connection::{Plain, QuestionId};
+use kitfox_core::connection::{self, Plain, QuestionId};
 use kitfox_core::node::{ConnectionId, Node, NodeConfig};
 use kitfox_core::router::BlockList;
+use kitfox_core::secure::{ChaChaPoly, Credentials};
 use kitfox_core::storage::{Heap, Storage};
 
 use super::Event;
 use super::book::{Book, Counts};
 use super::link::Time;
-use super::node::{AnyNode, Rules};
-use super::plan::{LargeBoard, SmallBoard, Tier};
+use super::node::{AnyNode, Keeper, Rules};
+use super::plan::{Channel, LargeBoard, SmallBoard, Tier};
 use super::sabotage::{Sabotage, Sabotaged};
+use super::tapped::{Begin, Careless, Keyed, Keyless, Tapped};
 use crate::world::Trusting;
 
 /// A socket, from the order to dial or the acceptance to its release.
@@ -76,6 +78,8 @@ pub(super) struct Host {
     pub(super) node: Option<Box<dyn AnyNode>>,
     pub(super) tier: Tier,
     pub(super) id: PeerId,
+    /// What it proves its id with, in a run with secured connections.
+    pub(super) credentials: Option<Credentials>,
     pub(super) url: String,
     /// It had these before.
     pub(super) old_urls: Vec<String>,
@@ -102,18 +106,17 @@ pub(super) struct Host {
 
 impl Host {
     /// A new process with a new node.
-    pub(super) fn start(&mut self, secured: bool, seed: u64, sabotage: Option<Sabotage>) {
+    pub(super) fn start(&mut self, channel: Channel, seed: u64, sabotage: Option<Sabotage>) {
         self.incarnation += 1;
         self.sockets.clear();
         self.ended.clear();
         self.backlog.clear();
         self.book = Book { agents: true, ..Book::default() };
         (self.paused, self.tick_at) = (false, None);
-        let (config, id) = (&self.config, self.id);
         let mut node = match self.tier {
-            Tier::Heap => new_node::<Heap>(config, id, secured, seed),
-            Tier::Small => new_node::<SmallBoard>(config, id, secured, seed),
-            Tier::Large => new_node::<LargeBoard>(config, id, secured, seed),
+            Tier::Heap => self.new_node::<Heap>(channel, seed, sabotage),
+            Tier::Small => self.new_node::<SmallBoard>(channel, seed, sabotage),
+            Tier::Large => self.new_node::<LargeBoard>(channel, seed, sabotage),
         };
         if let Some(sabotage) = sabotage {
             node = Box::new(Sabotaged::new(node, sabotage));
@@ -121,11 +124,40 @@ impl Host {
         self.node = Some(node);
     }
 
+    fn new_node<S: Storage>(
+        &self,
+        channel: Channel,
+        seed: u64,
+        sabotage: Option<Sabotage>,
+    ) -> Box<dyn AnyNode> {
+        let believes = sabotage == Some(Sabotage::BelievesIds);
+        let keyed = self.credentials.clone().map(|credentials| Keyed { credentials, believes });
+        match (channel, keyed) {
+            (Channel::Secured, Some(keyed)) if sabotage == Some(Sabotage::IgnoresTags) => {
+                self.boxed::<S, Tapped<S::RxBuffer, Careless>>(seed, keyed)
+            }
+            (Channel::Secured, Some(keyed)) => self.boxed::<S, Tapped<S::RxBuffer, ChaChaPoly>>(seed, keyed),
+            (Channel::Trusting, _) => self.boxed::<S, Trusting>(seed, Keyless),
+            _ => self.boxed::<S, Plain>(seed, Keyless),
+        }
+    }
+
+    fn boxed<S: Storage, C: connection::Channel>(
+        &self,
+        seed: u64,
+        starts: impl Begin<C> + 'static,
+    ) -> Box<dyn AnyNode> {
+        let blocks = BlockList::<S>::new(&self.config.router);
+        let rules = Rules { blocks, agents: true, failing: false };
+        Box::new(Keeper::new(Node::<S, _, C>::new(&self.config, self.id, seed, rules), starts))
+    }
+
     pub(super) fn new(id: PeerId, url: String, config: NodeConfig, tier: Tier) -> Self {
         Self {
             node: None,
             tier,
             id,
+            credentials: None,
             url,
             old_urls: Vec::new(),
             config,
@@ -142,14 +174,5 @@ impl Host {
             tick_at: None,
             unchecked: 0,
         }
-    }
-}
-
-fn new_node<S: Storage>(config: &NodeConfig, id: PeerId, secured: bool, seed: u64) -> Box<dyn AnyNode> {
-    let rules = Rules { blocks: BlockList::<S>::new(&config.router), agents: true, failing: false };
-    if secured {
-        Box::new(Node::<S, _, Trusting>::new(config, id, seed, rules))
-    } else {
-        Box::new(Node::<S, _, Plain>::new(config, id, seed, rules))
     }
 }

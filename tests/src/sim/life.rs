@@ -228,6 +228,7 @@ impl Simulation {
         match (refused, error) {
             (Some(refused), error) => error == Some(&SendError::Refused(refused)),
             (None, None) => !too_large,
+            (None, Some(SendError::NotQueued(PushError::TooLargeForPeer))) => frame > self.takes(&to),
             (None, Some(SendError::NotQueued(PushError::TooLarge))) => too_large,
             (None, Some(SendError::NotQueued(PushError::Backpressure) | SendError::Capacity(_))) => true,
             (None, Some(_)) => false,

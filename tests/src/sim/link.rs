@@ -2,8 +2,11 @@
 
 use alloc::collections::VecDeque;
 
+use kitfox_core::PeerId;
 use kitfox_core::node::ConnectionId;
 use kitfox_core::wire::{HEADER_BYTES, Kind, Message, PreflightPayload, UrlRules};
+
+use super::speaker::Speaker;
 
 /// Microseconds of virtual time.
 pub(super) type Time = u64;
@@ -43,6 +46,10 @@ pub(super) struct Pipe {
     /// The writer waits for room.
     pub(super) blocked: bool,
     pub(super) stalled_until: Time,
+    /// A bit of what arrives next is changed.
+    pub(super) flips: bool,
+    /// A bit was changed when so many frames had been written: nothing of later ones may be used.
+    pub(super) flipped_at: Option<u64>,
     last_at: Time,
 }
 
@@ -82,6 +89,12 @@ pub(super) struct Link {
     pub(super) script: VecDeque<(Time, Segment)>,
     /// What it does once it has a preflight.
     pub(super) reply: VecDeque<(Time, Segment)>,
+    /// Whose key the stranger has.
+    pub(super) stranger: Option<PeerId>,
+    /// How it speaks on a secured link, if it can.
+    pub(super) speaker: Option<Box<Speaker>>,
+    /// What each node wrote first, to be repeated by strangers.
+    pub(super) openings: [Vec<u8>; 2],
 }
 
 /// Where a message came from.
@@ -99,6 +112,8 @@ pub(super) struct TappedFrame {
     /// Bytes of the frame as its header says.
     pub(super) frame_bytes: u64,
     pub(super) origin: Option<Origin>,
+    /// How many were written before it in this direction.
+    pub(super) number: u64,
 }
 
 /// What is found in what one side writes.
@@ -128,6 +143,8 @@ pub(super) struct Tap {
     pub(super) empty_frames: u64,
     /// The frame that is being written was dropped already, for its length.
     pub(super) skipped: bool,
+    /// Whole frames that were written.
+    pub(super) total: u64,
     /// Whole frames that the other side has not accounted for.
     pub(super) frames: VecDeque<TappedFrame>,
     /// The message that is being written: its origin and its encoding.

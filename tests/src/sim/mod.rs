@@ -14,10 +14,12 @@ mod node;
 mod plan;
 mod random;
 mod sabotage;
+mod speaker;
 mod stranger;
+mod tapped;
 mod wires;
 
-pub use plan::Fault;
+pub use plan::{Channels, Fault};
 pub use sabotage::Sabotage;
 
 use alloc::collections::{BTreeMap, BinaryHeap};
@@ -29,6 +31,7 @@ use std::panic::catch_unwind;
 
 use kitfox_core::connection::QuestionId;
 use kitfox_core::node::ConnectionId;
+use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey};
 use kitfox_core::{Instant, PeerId};
 
 use act::Drive;
@@ -54,6 +57,8 @@ pub struct Options {
     pub seconds: Option<u64>,
     /// Keep all lines of the trace.
     pub trace: bool,
+    /// Which channels the runs have.
+    pub channels: Channels,
     /// Break every node in this way.
     pub sabotage: Option<Sabotage>,
 }
@@ -66,6 +71,8 @@ pub struct Summary {
     pub seeds: u64,
     /// Runs without any fault.
     pub calm: u64,
+    /// Runs with secured connections.
+    pub secured: u64,
     /// Virtual time.
     pub simulated: Duration,
     /// Events.
@@ -97,6 +104,7 @@ impl Summary {
     pub fn add(&mut self, other: &Self) {
         self.seeds += other.seeds;
         self.calm += other.calm;
+        self.secured += other.secured;
         self.simulated += other.simulated;
         self.steps += other.steps;
         self.accepted += other.accepted;
@@ -119,8 +127,8 @@ impl fmt::Display for Summary {
         let hours = self.simulated.as_secs_f64() / 3600.0;
         write!(
             f,
-            "{} seeds ({} calm), {hours:.2} h simulated, {} steps; ",
-            self.seeds, self.calm, self.steps
+            "{} seeds ({} calm, {} secured), {hours:.2} h simulated, {} steps; ",
+            self.seeds, self.calm, self.secured, self.steps
         )?;
         write!(f, "messages: {} accepted, {} refused, ", self.accepted, self.refused)?;
         write!(f, "{} delivered, {} dropped by rule, ", self.delivered, self.dropped)?;
@@ -236,8 +244,16 @@ enum Event {
 struct Question {
     connection: ConnectionId,
     id: QuestionId,
-    gather: bool,
+    kind: Asked,
     refuse: bool,
+}
+
+/// What kind of answer a question wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Gather,
+    Randomness,
+    Other,
 }
 
 // Events of one time are ordered by their number; this is never asked.
@@ -273,7 +289,10 @@ struct Simulation {
     links: Vec<Link>,
     /// Who listens where: host and port.
     addresses: BTreeMap<String, Party>,
+    /// URLs of strangers that listen.
     legacy: Vec<String>,
+    /// What they prove an id with, by their addresses; not always the one in their URLs.
+    stranger_keys: BTreeMap<String, Credentials>,
     next_address: u32,
     next_serial: u64,
     faulty: bool,
@@ -300,9 +319,11 @@ use say;
 impl Simulation {
     fn new(seed: u64, options: Options, trace: bool) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::draw(&mut random, options.nodes, options.seconds);
+        let mut secret = Random::new(!seed);
+        let plan = Plan::draw(&mut random, &mut secret, &options);
+        let (calm, secured) = (plan.calm.into(), plan.is_secured().into());
         Self {
-            summary: Summary { seeds: 1, calm: plan.calm.into(), ..Summary::default() },
+            summary: Summary { seeds: 1, calm, secured, ..Summary::default() },
             faulty: !plan.calm,
             sending: true,
             strict: plan.calm,
@@ -316,6 +337,7 @@ impl Simulation {
             links: Vec::new(),
             addresses: BTreeMap::new(),
             legacy: Vec::new(),
+            stranger_keys: BTreeMap::new(),
             next_address: 0,
             next_serial: 1,
             probes: Vec::new(),
@@ -431,19 +453,27 @@ impl Simulation {
         address
     }
 
-    fn new_id(&mut self) -> PeerId {
-        let key = self.random.bytes(32);
-        PeerId::from_key(core::array::from_fn(|place| key[place]))
+    /// A new id, and what proves it in a secured run.
+    fn new_id(&mut self) -> (PeerId, Option<Credentials>) {
+        let seed = self.random.bytes(32);
+        let seed = core::array::from_fn(|place| seed[place]);
+        if !self.plan.is_secured() {
+            return (PeerId::from_key(seed), None);
+        }
+        let key = SecretKey::from_seed(&seed);
+        let max_record_bytes = self.random.pick(&[256, 1_024, HOST_RECORD_BYTES]);
+        (key.peer_id(), Some(Credentials { key, network: Network::default(), max_record_bytes }))
     }
 
     fn add_host(&mut self) {
         let number = self.hosts.len();
-        let id = self.new_id();
+        let (id, credentials) = self.new_id();
         let address = self.new_address(Party::Host(number));
         let tier = self.plan.tier(&mut self.random);
         let config = self.plan.config(&mut self.random, tier);
         say!(self, "node {number} is {id} at {address}, {tier:?}");
-        let mut host = Host::new(id, format!("ws://{address}/{id}"), config, tier);
+        let mut host = Host::new(id, self.plan.url(&address, &id), config, tier);
+        host.credentials = credentials;
         host.hidden = self.chance(Fault::Unreachable);
         self.hosts.push(host);
         self.start_host(number);
@@ -451,7 +481,7 @@ impl Simulation {
 
     fn start_host(&mut self, host: usize) {
         let seed = self.random.next();
-        self.hosts[host].start(self.plan.secured, seed, self.options.sabotage);
+        self.hosts[host].start(self.plan.channel, seed, self.options.sabotage);
         let up = self.hosts[host].network_up;
         if let Some(node) = &mut self.hosts[host].node {
             node.set_network_up(up);

@@ -1,5 +1,7 @@
 //! Nodes of every storage tier and channel behind one type.
 
+use alloc::collections::BTreeMap;
+
 use kitfox_core::connection::{Answer, Channel, QuestionId, RxCounts, Wants};
 use kitfox_core::node::{
     Action, ConnectionId, ConnectionState, Input, MessageId, Node, Ops, PeerKey, SendError,
@@ -8,6 +10,8 @@ use kitfox_core::router::{BlockList, Policy, PolicyFailed, RegisterError};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::PeerUrl;
 use kitfox_core::{ApiMisuse, CapacityError, Instant, Peer, PeerId};
+
+use super::tapped::{Begin, Text};
 
 /// A policy that can be told to fail.
 #[derive(Debug, Clone)]
@@ -168,6 +172,10 @@ pub(super) trait AnyNode {
     fn with_ops(&mut self, now: Instant, with: &mut dyn FnMut(&mut dyn AnyOps));
     /// At most so many bytes for the socket, pulled as a copy or as pieces.
     fn transmit(&mut self, now: Instant, connection: ConnectionId, most: usize, pieces: bool) -> Vec<u8>;
+    /// The text that was sealed since this was asked last; `None` if its bytes are the text.
+    fn sealed(&mut self, connection: ConnectionId) -> Option<Vec<u8>>;
+    /// One step of the handshake.
+    fn work(&mut self, now: Instant, connection: ConnectionId);
     fn has_output(&mut self, connection: ConnectionId) -> bool;
     fn release(&mut self, connection: ConnectionId);
     fn poll_timeout(&self) -> Option<Instant>;
@@ -182,21 +190,44 @@ pub(super) trait AnyNode {
     fn blocked(&self) -> (Vec<Blocked>, u64);
 }
 
-impl<S, C> AnyNode for Node<S, Rules<S>, C>
+/// A node, and what its connections are made of.
+pub(super) struct Keeper<S: Storage, C: Channel, M> {
+    node: Node<S, Rules<S>, C>,
+    starts: M,
+    texts: BTreeMap<ConnectionId, Text>,
+}
+
+impl<S: Storage, C: Channel, M> Keeper<S, C, M> {
+    pub(super) fn new(node: Node<S, Rules<S>, C>, starts: M) -> Self {
+        Self { node, starts, texts: BTreeMap::new() }
+    }
+}
+
+impl<S, C, M> AnyNode for Keeper<S, C, M>
 where
     S: Storage,
-    C: Channel<Start: Default>,
+    C: Channel,
+    M: Begin<C>,
 {
     fn accept(&mut self, now: Instant) -> Result<ConnectionId, CapacityError> {
-        Self::accept(self, now, Default::default())
+        let (start, text) = self.starts.accept();
+        let id = self.node.accept(now, start)?;
+        self.texts.extend(text.map(|text| (id, text)));
+        Ok(id)
     }
 
     fn connected(&mut self, now: Instant, id: ConnectionId) -> Result<(), ApiMisuse> {
-        Self::connected(self, now, id, Default::default())
+        let peers = self.node.peers();
+        let peer = peers.peer_of(id).and_then(|peer| peers.id(peer).copied());
+        let start = peer.and_then(|peer| self.starts.dial(&peer)).ok_or(ApiMisuse::NoSuchConnection);
+        let (start, text) = start?;
+        self.node.connected(now, id, start)?;
+        self.texts.extend(text.map(|text| (id, text)));
+        Ok(())
     }
 
     fn handle(&mut self, now: Instant, input: Input<'_>, most: usize, take: &mut Take<'_>) -> Handled {
-        let mut actions = Self::handle(self, now, input);
+        let mut actions = self.node.handle(now, input);
         let mut left = most;
         let drained = loop {
             if left == 0 {
@@ -219,17 +250,17 @@ where
         id: QuestionId,
         answer: Answer<'_>,
     ) -> Result<(), ApiMisuse> {
-        Self::answer(self, now, connection, id, answer)
+        self.node.answer(now, connection, id, answer)
     }
 
     fn with_ops(&mut self, now: Instant, with: &mut dyn FnMut(&mut dyn AnyOps)) {
-        with(&mut self.ops(now));
+        with(&mut self.node.ops(now));
     }
 
     fn transmit(&mut self, now: Instant, connection: ConnectionId, most: usize, pieces: bool) -> Vec<u8> {
         if pieces {
             let mut out = Vec::new();
-            let written = self.transmit_slices(now, connection, |pieces| {
+            let written = self.node.transmit_slices(now, connection, |pieces| {
                 for piece in pieces {
                     let len = piece.len().min(most - out.len());
                     out.extend_from_slice(&piece[..len]);
@@ -240,59 +271,68 @@ where
             out
         } else {
             let mut out = vec![0; most];
-            let len = Self::transmit(self, now, connection, &mut out);
+            let len = self.node.transmit(now, connection, &mut out);
             out.truncate(len);
             out
         }
     }
 
+    fn sealed(&mut self, connection: ConnectionId) -> Option<Vec<u8>> {
+        self.texts.get(&connection).map(|text| text.take())
+    }
+
+    fn work(&mut self, now: Instant, connection: ConnectionId) {
+        self.node.work(now, connection);
+    }
+
     fn has_output(&mut self, connection: ConnectionId) -> bool {
-        Self::has_output(self, connection)
+        self.node.has_output(connection)
     }
 
     fn release(&mut self, connection: ConnectionId) {
-        Self::release(self, connection);
+        self.texts.remove(&connection);
+        self.node.release(connection);
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        Self::poll_timeout(self)
+        self.node.poll_timeout()
     }
 
     fn set_network_up(&mut self, up: bool) {
-        Self::set_network_up(self, up);
+        self.node.set_network_up(up);
     }
 
     fn connections(&self) -> Vec<(ConnectionId, ConnectionState)> {
-        self.peers().connections().collect()
+        self.node.peers().connections().collect()
     }
 
     fn pending(&self) -> usize {
-        self.peers().pending()
+        self.node.peers().pending()
     }
 
     fn peer_count(&self) -> usize {
-        self.peers().peers().count()
+        self.node.peers().peers().count()
     }
 
     fn peer_id(&self, peer: PeerKey) -> Option<PeerId> {
-        self.peers().id(peer).copied()
+        self.node.peers().id(peer).copied()
     }
 
     fn outbox(&self, peer: PeerKey) -> Option<(usize, bool)> {
-        Self::outbox(self, peer).map(|outbox| (outbox.len(), outbox.has_unwritten()))
+        self.node.outbox(peer).map(|outbox| (outbox.len(), outbox.has_unwritten()))
     }
 
     fn counts(&self, connection: ConnectionId) -> Option<RxCounts> {
-        Some(self.rx(connection)?.counts())
+        Some(self.node.rx(connection)?.counts())
     }
 
     fn receive_memory(&self) -> (usize, usize) {
-        let rx = self.peers().connections().filter_map(|(id, _)| self.rx(id));
-        (self.receive_bytes(), rx.map(|rx| rx.memory()).sum())
+        let rx = self.node.peers().connections().filter_map(|(id, _)| self.node.rx(id));
+        (self.node.receive_bytes(), rx.map(|rx| rx.memory()).sum())
     }
 
     fn blocked(&self) -> (Vec<Blocked>, u64) {
-        let counts = self.blocked_counts();
+        let counts = self.node.blocked_counts();
         let entries = counts.iter().map(|entry| {
             (entry.peer().to_owned(), entry.space().to_owned(), entry.incoming(), entry.outgoing())
         });

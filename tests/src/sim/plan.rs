@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use kitfox_core::node::{NodeConfig, PeerLimits, PendingPolicy};
 use kitfox_core::storage::BufferLimits;
-use kitfox_core::{Config, Oversize, RouterLimits};
+use kitfox_core::{Config, Oversize, PeerId, RouterLimits};
 
+use super::Options;
 use super::random::Random;
 
 /// A kind of fault, or of life that is as hard to bear as one.
@@ -51,11 +52,16 @@ pub enum Fault {
     StaleUrl,
     Unreachable,
     TooLarge,
+    // Those of secured runs, drawn apart from the others.
+    FlippedBit,
+    FalseHandshake,
+    MangledRecords,
+    Impostor,
 }
 
 impl Fault {
     /// Faults that happen by the world's clock.
-    pub(super) const TIMED: [Self; 22] = [
+    pub(super) const TIMED: [Self; 26] = [
         Self::Stall,
         Self::Cut,
         Self::HalfClose,
@@ -78,9 +84,38 @@ impl Fault {
         Self::HalfFrame,
         Self::OddMessages,
         Self::Legacy,
+        Self::FlippedBit,
+        Self::FalseHandshake,
+        Self::MangledRecords,
+        Self::Impostor,
     ];
 
-    const COUNT: usize = Self::TooLarge as usize + 1;
+    /// Kinds that every run may have.
+    const USUAL: usize = Self::TooLarge as usize + 1;
+    const COUNT: usize = Self::Impostor as usize + 1;
+}
+
+/// How the connections of a run are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Channel {
+    Plain,
+    /// Not at all, but ids count as proven.
+    Trusting,
+    /// As it is meant to be: handshakes and records.
+    Secured,
+}
+
+/// Which channels the runs have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::exhaustive_enums)] // an option of the command
+pub enum Channels {
+    /// The seed decides: one run in four is secured.
+    #[default]
+    Mixed,
+    /// None but those without records.
+    Plain,
+    /// The secured one only.
+    Secured,
 }
 
 /// Which storage a node uses.
@@ -107,8 +142,7 @@ pub(super) struct Plan {
     pub(super) seconds: u64,
     /// Nothing goes wrong: then nothing may be lost.
     pub(super) calm: bool,
-    /// The channel counts as one that proves ids.
-    pub(super) secured: bool,
+    pub(super) channel: Channel,
     rates: [u64; Fault::COUNT],
     /// Mean time between two faults of the world, in microseconds.
     pub(super) fault_every: u64,
@@ -121,11 +155,22 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn draw(random: &mut Random, nodes: Option<usize>, seconds: Option<u64>) -> Self {
-        let nodes = nodes.unwrap_or_else(|| random.between(2, 24) as usize);
+    /// What only secured runs need comes from `secret`: the seeds of the others give what they always gave.
+    pub(super) fn draw(random: &mut Random, secret: &mut Random, options: &Options) -> Self {
+        let (nodes, seconds) = (options.nodes, options.seconds);
+        let secured = match options.channels {
+            Channels::Mixed => secret.chance(250),
+            Channels::Plain => false,
+            Channels::Secured => true,
+        };
+        let nodes = nodes.unwrap_or_else(|| {
+            let drawn = random.between(2, 24) as usize;
+            // Every handshake costs millions of instructions.
+            if secured { drawn.div_ceil(3).max(2) } else { drawn }
+        });
         let calm = random.chance(130);
         let mut rates = [0; Fault::COUNT];
-        for rate in &mut rates {
+        for rate in &mut rates[..Fault::USUAL] {
             if random.chance(400) && !calm {
                 *rate = random.pick(&[1, 3, 10, 30, 100]);
             }
@@ -133,13 +178,24 @@ impl Plan {
         if random.chance(400) {
             rates[Fault::SlowDial as usize] = 300;
         }
+        if secured && !calm {
+            for rate in &mut rates[Fault::USUAL..] {
+                if secret.chance(600) {
+                    *rate = secret.pick(&[1, 3, 10, 30, 100]);
+                }
+            }
+        }
         let chunk = random.pick(&[1, 7, 100, 1_500, 20_000, 20_000]);
         let send_every = random.pick(&[50_000, 300_000, 1_000_000, 5_000_000]);
         Self {
             nodes,
             seconds: seconds.unwrap_or_else(|| random.between(20, 90)),
             calm,
-            secured: random.chance(600),
+            channel: match random.chance(600) {
+                _ if secured => Channel::Secured,
+                true => Channel::Trusting,
+                false => Channel::Plain,
+            },
             rates,
             fault_every: random.pick(&[20_000, 100_000, 500_000, 2_000_000]) * 12 / nodes.min(12) as u64,
             // Every byte an event: then there are fewer of them.
@@ -153,6 +209,15 @@ impl Plan {
     /// How often something goes wrong in this way, of a thousand times.
     pub(super) fn rate(&self, fault: Fault) -> u64 {
         self.rates[fault as usize]
+    }
+
+    pub(super) fn is_secured(&self) -> bool {
+        self.channel == Channel::Secured
+    }
+
+    /// The URL of somebody.
+    pub(super) fn url(&self, address: &str, id: &PeerId) -> String {
+        format!("{}://{address}/{id}", if self.is_secured() { "wss" } else { "ws" })
     }
 
     pub(super) fn stop_faults(&mut self) {
@@ -177,12 +242,18 @@ impl Plan {
             Tier::Small => 1_024,
         };
         let outbox = if self.calm { 1 << 20 } else { random.pick(&[700, 5_000, 200_000]) };
+        // A handshake is two more ways through the network before the gate can open.
+        let handshake = if self.is_secured() { 2 } else { 0 };
         let limits = |max_bytes| BufferLimits { min_bytes: 0, max_bytes };
         let connection = Config {
             max_frame_bytes: max,
             max_preflight_bytes: max.min(600),
             oversize: random.pick(&[Oversize::Close, Oversize::Skip]),
-            preflight_timeout: Duration::from_secs(if self.calm { 60 } else { random.between(2, 10) }),
+            preflight_timeout: Duration::from_secs(if self.calm {
+                60
+            } else {
+                random.between(2, 10) + handshake
+            }),
             frame_timeout: Duration::from_secs(if self.calm { 60 } else { random.between(3, 30) }),
             frame_bytes_per_second: random.pick(&[0, 1 << 10, 16 << 10]),
             tx_timeout: Duration::from_secs(if self.calm { 60 } else { random.between(3, 30) }),

@@ -21,6 +21,10 @@ pub enum Sabotage {
     LosesNotSent,
     /// It forgets its deadlines.
     ForgetsTimers,
+    /// Its secured channel looks at no tag.
+    IgnoresTags,
+    /// It takes the id in a preflight for the one that the channel has proven.
+    BelievesIds,
 }
 
 /// A NOTIFY that is held back: connection, registration, space, data, bytes of its frame.
@@ -95,6 +99,14 @@ impl AnyNode for Sabotaged {
 
     fn transmit(&mut self, now: Instant, connection: ConnectionId, most: usize, pieces: bool) -> Vec<u8> {
         self.node.transmit(now, connection, most, pieces)
+    }
+
+    fn sealed(&mut self, connection: ConnectionId) -> Option<Vec<u8>> {
+        self.node.sealed(connection)
+    }
+
+    fn work(&mut self, now: Instant, connection: ConnectionId) {
+        self.node.work(now, connection);
     }
 
     fn has_output(&mut self, connection: ConnectionId) -> bool {

@@ -30,6 +30,9 @@ impl Simulation {
             told: [false, false],
             script: VecDeque::new(),
             reply: VecDeque::new(),
+            stranger: None,
+            speaker: None,
+            openings: [Vec::new(), Vec::new()],
         });
         let reachable = |party| match party {
             Party::Host(host) => self.hosts[host].network_up,
@@ -63,6 +66,7 @@ impl Simulation {
         match self.links[number].parties[1] {
             Party::Stranger => {
                 self.links[number].ends[1] = End::Raw;
+                self.stranger_listens(number);
                 self.after(0, Event::Arrive(number, 1));
             }
             Party::Host(host) if self.hosts[host].paused => {
@@ -185,7 +189,12 @@ impl Simulation {
                 (End::Gone, _) => {}
                 (End::Waiting, _) if side == 0 => return self.dial_refused(number),
                 (End::Waiting, _) => link.ends[side] = End::Gone,
-                (End::Raw, Segment::Bytes(bytes)) => pipe.used -= bytes.len(),
+                (End::Raw, Segment::Bytes(bytes)) => {
+                    pipe.used -= bytes.len();
+                    if let Some(speaker) = &mut link.speaker {
+                        speaker.hear(&bytes);
+                    }
+                }
                 (End::Raw, _) => {
                     link.ends[side] = End::Gone;
                     link.script.clear();
@@ -195,7 +204,14 @@ impl Simulation {
                     let Party::Host(host) = link.parties[side] else { return };
                     let Some(socket) = self.hosts[host].sockets.get_mut(&connection) else { continue };
                     match segment {
-                        Segment::Bytes(bytes) if !socket.fin => socket.kernel.extend(bytes),
+                        Segment::Bytes(mut bytes) if !socket.fin => {
+                            if core::mem::take(&mut pipe.flips) {
+                                let place = self.random.index(bytes.len());
+                                bytes[place] ^= 1 << self.random.below(8);
+                                pipe.flipped_at.get_or_insert(link.taps[1 - side].total);
+                            }
+                            socket.kernel.extend(bytes);
+                        }
                         Segment::Bytes(_) => {}
                         Segment::Fin => socket.fin = true,
                         Segment::Reset => socket.reset = true,
@@ -229,7 +245,7 @@ impl Simulation {
         match (self.links[number].ends[side], self.links[number].parties[side]) {
             (End::Live(connection), Party::Host(host)) => {
                 self.flush(host, connection);
-                self.after_input(host, false);
+                self.after_input(host);
             }
             (End::Raw, _) => self.script(number),
             _ => {}
@@ -310,6 +326,7 @@ impl Simulation {
             let most = self.random.between(1, self.plan.chunk as u64).min(room as u64) as usize;
             let pieces = self.random.chance(500);
             let bytes = node.transmit(now, connection, most, pieces);
+            let sealed = node.sealed(connection);
             if bytes.is_empty() {
                 return self.violation(format!("node {host}: {connection:?} has output and writes nothing"));
             }
@@ -318,7 +335,11 @@ impl Simulation {
                 let delay = if link.resets { link.latency } else { 10_000_000 };
                 self.after(delay, Event::Notice(number, side));
             }
-            self.hear(number, side, Some((host, connection)), &bytes);
+            let link = &mut self.links[number];
+            if sealed.is_some() && link.openings[side].len() < 600 {
+                link.openings[side].extend_from_slice(&bytes);
+            }
+            self.hear(number, side, Some((host, connection)), sealed.as_deref().unwrap_or(&bytes));
             self.send_segment(number, 1 - side, Segment::Bytes(bytes));
             if self.violation.is_some() {
                 return;
@@ -366,8 +387,14 @@ impl Simulation {
                         return self
                             .violation(format!("{writer:?} writes another message than it was given"));
                     }
+                    tap.total += 1;
                     if !core::mem::take(&mut tap.skipped) {
-                        tap.frames.push_back(TappedFrame { payload, frame_bytes, origin });
+                        tap.frames.push_back(TappedFrame {
+                            payload,
+                            frame_bytes,
+                            origin,
+                            number: tap.total - 1,
+                        });
                     }
                 }
                 (Heard::Empty, _) => tap.empty_frames += 1,
