@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use bytes::Bytes;
-use hashbrown::HashTable;
 
 use super::{Buffer, BufferLimits, Owned, Pull, Seq, Storage, Table, TxQueue, relaxed_capacity};
 use crate::connection::Channel;
@@ -76,20 +75,118 @@ impl Owned<str> for Box<str> {
 /// A table that is found by hash and grows to its limit.
 #[derive(Debug, Clone)]
 pub struct HeapTable<T> {
-    /// The hash of an entry's key beside it, so that the index can grow without asking for it again.
-    slots: Vec<Option<(u64, T)>>,
+    /// Half of the hash of an entry's key beside it, so that the index can grow without asking for it again.
+    slots: Vec<Option<(u32, T)>>,
     /// Slots that hold nothing, the last one freed at the end.
     free: Vec<u32>,
-    /// Slots by hash. It is never iterated, so its order cannot be seen.
-    index: HashTable<u32>,
-    /// Invariant: `slots.len() <= limit`.
+    index: Index,
+    /// Invariant: `slots.len() <= limit`, so that no slot has the number of [`FREE`].
     limit: usize,
+}
+
+/// So many slots are searched in line, which is cheaper than a hash.
+const SCANNED: usize = 4;
+
+/// Slots by hash, each at the first place that was free from the one on that its hash names. It is never iterated, so
+/// that its order cannot be seen.
+#[derive(Debug, Clone, Default)]
+struct Index {
+    /// Invariants: as many as a power of two or none, and at least one in eight is [`FREE`]; between the place that a
+    /// hash names and the place of its slot none is.
+    places: Vec<Place>,
+    len: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    hash: u32,
+    slot: u32,
+}
+
+const FREE: Place = Place { hash: 0, slot: u32::MAX };
+
+impl Index {
+    /// Places of the smallest index.
+    const FLOOR: usize = 4;
+
+    /// The slots at the places from the one on that the hash names, as far as the first free one, whose hash is this.
+    #[inline]
+    fn with_hash(&self, hash: u32) -> impl Iterator<Item = u32> {
+        let mask = self.places.len().wrapping_sub(1);
+        let mut next = hash as usize;
+        core::iter::from_fn(move || {
+            loop {
+                let place = self.places.get(next & mask)?;
+                next = next.wrapping_add(1);
+                match place.slot {
+                    u32::MAX => return None,
+                    slot if place.hash == hash => return Some(slot),
+                    _ => {}
+                }
+            }
+        })
+    }
+
+    fn insert(&mut self, hash: u32, slot: u32) {
+        if 8 * (self.len + 1) > 7 * self.places.len() {
+            let larger = alloc::vec![FREE; Self::FLOOR.max(2 * self.places.len())];
+            let places = core::mem::replace(&mut self.places, larger);
+            for place in places.into_iter().filter(|place| place.slot != FREE.slot) {
+                self.put(place);
+            }
+        }
+        self.put(Place { hash, slot });
+        self.len += 1;
+    }
+
+    fn put(&mut self, place: Place) {
+        let mask = self.places.len() - 1;
+        let mut at = place.hash as usize & mask;
+        while self.places[at].slot != FREE.slot {
+            at = (at + 1) & mask;
+        }
+        self.places[at] = place;
+    }
+
+    fn remove(&mut self, hash: u32, slot: u32) {
+        let mask = self.places.len().wrapping_sub(1);
+        let mut hole = hash as usize & mask;
+        while self.places.get(hole).is_some_and(|place| place.slot != slot) {
+            hole = (hole + 1) & mask;
+        }
+        // What stands behind it moves up, unless it would come to stand in front of the place that its hash names.
+        let mut at = hole;
+        while let Some(&place) = self.places.get((at + 1) & mask).filter(|place| place.slot != FREE.slot) {
+            at = (at + 1) & mask;
+            let distance = |from: usize| at.wrapping_sub(from) & mask;
+            if distance(place.hash as usize & mask) >= distance(hole) {
+                self.places[hole] = place;
+                hole = at;
+            }
+        }
+        if let Some(place) = self.places.get_mut(hole) {
+            *place = FREE;
+            self.len -= 1;
+        }
+    }
+}
+
+impl<T: fmt::Debug + Clone> HeapTable<T> {
+    #[inline(never)]
+    fn find_by_hash(
+        &self,
+        hash: impl FnOnce() -> u64,
+        mut is_it: impl FnMut(&T) -> bool,
+    ) -> Option<(u32, &T)> {
+        let mut candidates = self.index.with_hash(hash() as u32);
+        candidates.find_map(|slot| self.get(slot).filter(|value| is_it(value)).map(|value| (slot, value)))
+    }
 }
 
 impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
     fn with_limit(limit: usize) -> Self {
-        let limit = limit.min(u32::MAX as usize);
-        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), limit }
+        let limit = limit.min(FREE.slot as usize);
+        Self { slots: Vec::new(), free: Vec::new(), index: Index::default(), limit }
     }
 
     fn limit(&self) -> usize {
@@ -100,12 +197,12 @@ impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
         self.slots.len() - self.free.len()
     }
 
-    #[inline]
-    fn find(&self, hash: impl FnOnce() -> u64, mut is_it: impl FnMut(&T) -> bool) -> Option<u32> {
-        if self.index.is_empty() {
-            return None;
+    #[inline(always)]
+    fn find(&self, hash: impl FnOnce() -> u64, mut is_it: impl FnMut(&T) -> bool) -> Option<(u32, &T)> {
+        if self.slots.len() <= SCANNED {
+            return self.iter().find(|(_, value)| is_it(value));
         }
-        self.index.iter_hash(hash()).copied().find(|&slot| self.get(slot).is_some_and(&mut is_it))
+        self.find_by_hash(hash, is_it)
     }
 
     fn insert(&mut self, hash: impl FnOnce() -> u64, value: T) -> Result<u32, T> {
@@ -117,19 +214,15 @@ impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
                 (self.slots.len() - 1) as u32
             }
         };
-        let hash = hash();
+        let hash = hash() as u32;
         self.slots[slot as usize] = Some((hash, value));
-        let slots = &self.slots;
-        let hash_of = |&slot: &u32| slots[slot as usize].as_ref().map_or(0, |(hash, _)| *hash);
-        self.index.insert_unique(hash, slot, hash_of);
+        self.index.insert(hash, slot);
         Ok(slot)
     }
 
     fn remove(&mut self, slot: u32) -> Option<T> {
         let (hash, value) = self.slots.get_mut(slot as usize)?.take()?;
-        if let Ok(entry) = self.index.find_entry(hash, |&indexed| indexed == slot) {
-            entry.remove();
-        }
+        self.index.remove(hash, slot);
         self.free.push(slot);
         Some(value)
     }
@@ -367,5 +460,38 @@ impl TxQueue for HeapQueue {
         }
         self.peak = self.tail;
         self.capacity() > self.limits.min_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every hash is one of a few, so that all of them meet, also around the end of the index.
+    #[test]
+    fn a_table_finds_what_is_in_it_and_nothing_else_whatever_meets_in_its_index() {
+        for hashes in [1, 3, 16, u64::MAX] {
+            let hash = |key: u64| (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32).wrapping_neg() % hashes;
+            let mut table = HeapTable::<u64>::with_limit(100);
+            let mut slots = alloc::vec![None; 150];
+            let mut random = 1u64;
+            for _ in 0..20_000 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let key = (random >> 33) % 150;
+                let slot = &mut slots[key as usize];
+                *slot = match *slot {
+                    Some(slot) => {
+                        assert_eq!(table.remove(slot), Some(key));
+                        None
+                    }
+                    None => table.insert(|| hash(key), key).ok(),
+                };
+                let key = (random >> 45) % 150;
+                let found = table.find(|| hash(key), |&value| value == key);
+                assert_eq!(found.map(|(slot, _)| slot), slots[key as usize]);
+                assert_eq!(table.len(), slots.iter().flatten().count());
+                assert_eq!(table.index.len, table.len());
+            }
+        }
     }
 }
