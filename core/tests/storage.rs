@@ -84,8 +84,9 @@ fn table_is_its_model<T: Table<(u8, u8)>>(ops: &[TableOp], limit: usize) -> Resu
                 let found = table.find(|| hash(*key), |entry| entry.0 == *key);
                 let expected = model.iter().flatten().any(|entry| entry.0 == *key);
                 prop_assert_eq!(found.is_some(), expected);
-                if let Some(slot) = found {
-                    prop_assert_eq!(model[place(&slot)].map(|entry| entry.0), Some(*key));
+                if let Some((slot, entry)) = found {
+                    prop_assert_eq!(entry.0, *key);
+                    prop_assert_eq!(model[place(&slot)], Some(*entry));
                 }
             }
         }
@@ -271,7 +272,7 @@ proptest! {
 fn a_fixed_table_finds_entries_without_their_hash() {
     let mut table = FixedTable::<u8, 2>::with_limit(usize::MAX);
     assert_eq!(table.insert(|| unreachable!("searched in line"), 7), Ok(0));
-    assert_eq!(table.find(|| unreachable!("searched in line"), |entry| *entry == 7), Some(0));
+    assert_eq!(table.find(|| unreachable!("searched in line"), |entry| *entry == 7), Some((0, &7)));
     assert_eq!(table.limit(), 2);
 }
 

@@ -402,6 +402,7 @@ impl Book {
             let mut inner = mailbox.lock();
             inner.outbox.begin(peer_max_frame_bytes);
             inner.writer = Some(id);
+            inner.link = Arc::downgrade(&link);
             inner.failure = None;
             inner.ups = (inner.ups.0 + 1, Some(peer.clone()));
             inner.peer = Some(peer.clone());

@@ -414,6 +414,35 @@ impl Link {
         Poll::Pending
     }
 
+    /// Writes what waits, in the place of the writer, whose waker this is: it has just been taken out of the mailbox
+    /// and is put back. `false` if the writer is to be woken: something is left, or something is not as usual.
+    pub(crate) fn write_at_once(&self, budget: &Budget, waker: &Waker) -> bool {
+        // Whoever has the lock writes, or will want the writer to have a look.
+        let Ok(mut side) = self.side.try_lock() else { return false };
+        let Side { tx, mailbox: Some(mailbox), relax_at: Some(_), ended: None, .. } = &mut *side else {
+            // Without a deadline for giving memory back the writer has to set one.
+            return false;
+        };
+        let mut inner = mailbox.lock();
+        if inner.writer != Some(self.id) {
+            return false;
+        }
+        let (before, written) = (inner.outbox.len(), inner.outbox.next_written());
+        let now = self.clock.now();
+        let result = tx.transmit_slices_with(now, Some(&mut inner.outbox), |pieces| self.write(pieces));
+        self.count_sent(&inner, before, written);
+        inner.settle(before, budget);
+        let done = result.is_ok() && inner.outbox.is_empty() && tx.pending() == 0;
+        if done {
+            inner.waker.get_or_insert_with(|| waker.clone());
+        }
+        drop(inner);
+        if result.is_ok() {
+            mailbox.notify();
+        }
+        done
+    }
+
     /// Counts what has gone out of the outbox.
     fn count_sent(&self, inner: &Inner, before: usize, written: u64) {
         add(&self.traffic.sent_bytes, (before - inner.outbox.len()) as u64);

@@ -1,16 +1,17 @@
 //! The messages for one peer, and who writes them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use event_listener::Event;
 use kitfox_core::node::{ConnectionId, NotSentCause, Outbox, PeerKey};
 use kitfox_core::storage::Heap;
-use kitfox_core::{Config, PeerId};
+use kitfox_core::{Config, Instant, PeerId};
 
 use crate::error::ConnectError;
 use crate::handler::{Closing, Peer};
+use crate::link::Link;
 
 /// What a message needs beside its payload, unless its space and module have very long names, in bytes.
 const OVERHEAD: usize = 1024;
@@ -80,8 +81,12 @@ pub(crate) struct Inner {
     pub(crate) outbox: Outbox<Heap>,
     /// The connection that writes, while one is open. Only then may a message be pushed without the book.
     pub(crate) writer: Option<ConnectionId>,
-    /// Its writing task, to be woken.
+    /// Its writing task, to be woken. While it is here, it has nothing to write.
     pub(crate) waker: Option<Waker>,
+    /// Where a sender may write in its place.
+    pub(crate) link: Weak<Link>,
+    /// When a message last found that there was nothing to write.
+    pub(crate) begun_at: Instant,
     /// Who is up.
     pub(crate) peer: Option<Peer>,
     /// How often the peer was up, and as whom the last time.
@@ -108,6 +113,8 @@ impl Mailbox {
             outbox: Outbox::new(config),
             writer: None,
             waker: None,
+            link: Weak::new(),
+            begun_at: Instant::ZERO,
             peer: None,
             ups: (0, None),
             given_up: (0, NotSentCause::DialFailed),

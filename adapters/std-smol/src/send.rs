@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use kitfox_core::connection::{NotDialable, PushError, check_dialable};
@@ -16,6 +17,10 @@ use crate::error::{ConnectError, SendError, Unsent};
 use crate::handler::Peer;
 use crate::mailbox::{Inner, Mailbox};
 use crate::node::{Node, Shared};
+
+/// From one message to the next, where each is written by whoever sends it: what a write to a socket takes, so that
+/// nobody who could share a write is slowed by more than that.
+const SELDOM: Duration = Duration::from_micros(10);
 
 /// What a push came to.
 type Pushed = Result<MessageId, SendError>;
@@ -91,15 +96,28 @@ fn push(
         let mut inner = mailbox.lock();
         if inner.writer.is_some() {
             let pushed = push_into(shared, &mut inner, parcel.len, push);
-            let waker = inner.waker.take();
+            let idle = inner.waker.take().map(|waker| {
+                let seldom = is_seldom(shared, &mut inner) && pushed.is_ok();
+                (waker, if seldom { inner.link.upgrade() } else { None })
+            });
             drop(inner);
-            if let Some(waker) = waker {
-                waker.wake();
+            if let Some((waker, link)) = idle {
+                if link.is_none_or(|link| !link.write_at_once(&shared.budget, &waker)) {
+                    waker.wake();
+                }
             }
             return pushed.map(|number| (MessageId { peer: mailbox.key, number }, mailbox));
         }
+        drop(inner);
     }
     push_by_book(shared, parcel, push)
+}
+
+/// Whether the last message that found nothing to write is long ago. Who sends now and then writes at once, which is
+/// quicker than to wake a task; who sends more leaves it to the writer, so that messages share a write.
+fn is_seldom(shared: &Shared, inner: &mut Inner) -> bool {
+    let now = shared.clock.now();
+    now.since(std::mem::replace(&mut inner.begun_at, now)) >= SELDOM
 }
 
 /// Puts a message into an outbox, if the budget allows.

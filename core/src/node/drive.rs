@@ -94,6 +94,8 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
     }
 
     /// The next action; `None` when there is nothing more to do without another input or an answer.
+    ///
+    /// What most messages are is made into an action at once: nothing follows from it, and it is large to move.
     #[inline]
     #[allow(clippy::should_implement_trait)] // what is lent ends with the next call
     pub fn next(&mut self) -> Option<Action<'_>> {
@@ -103,10 +105,12 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                 let Node { directory, counts, peers, outboxes, carriers, .. } = &mut *self.node;
                 let carrier = carrier_of::<S, C>(carriers, *connection)?;
                 let lent = cursor.lend_usual(wire_bytes, &mut carrier.rx, self.bytes, directory);
-                if let Lent::Dropped { .. } | Lent::Closed { .. } = lent {
-                    let outbox = carrier.up.and_then(|up| outbox_of::<S>(outboxes, up));
-                    take_note(self.now, *connection, lent, &mut carrier.tx, outbox, peers, counts);
+                if let Lent::Module { to, space, module, data, wire_bytes } = lent {
+                    let connection = *connection;
+                    return Some(Action::Module { connection, to, space, module, data, wire_bytes });
                 }
+                let outbox = carrier.up.and_then(|up| outbox_of::<S>(outboxes, up));
+                take_note(self.now, *connection, lent, &mut carrier.tx, outbox, peers, counts);
                 Some(of_connection(*connection, lent))
             }
             None => self.unusual().map(|(action, _)| action),
@@ -123,10 +127,6 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     &mut *self.node;
                 let carrier = carrier_of::<S, C>(carriers, *connection)?;
                 let lent = cursor.lend_usual(wire_bytes, &mut carrier.rx, self.bytes, directory);
-                if let Lent::Dropped { .. } | Lent::Closed { .. } = lent {
-                    let outbox = carrier.up.and_then(|up| outbox_of::<S>(outboxes, up));
-                    take_note(self.now, *connection, lent, &mut carrier.tx, outbox, peers, counts);
-                }
                 let ops = Ops {
                     directory,
                     counts,
@@ -139,6 +139,12 @@ impl<'n, 'i, S: Storage, P: Policy, C: Channel> Actions<'n, 'i, S, P, C> {
                     dialling: Dialling::of::<C>(),
                     now: self.now,
                 };
+                if let Lent::Module { to, space, module, data, wire_bytes } = lent {
+                    let connection = *connection;
+                    return Some((Action::Module { connection, to, space, module, data, wire_bytes }, ops));
+                }
+                let outbox = carrier.up.and_then(|up| outbox_of::<S>(ops.outboxes, up));
+                take_note(self.now, *connection, lent, &mut carrier.tx, outbox, ops.peers, ops.counts);
                 Some((of_connection(*connection, lent), ops))
             }
             None => self.unusual(),

@@ -441,16 +441,25 @@ fn outbox_of<S: Storage>(outboxes: &mut S::Outboxes, key: PeerKey) -> Option<&mu
 }
 
 /// The outbox of a peer, a new one if it has none.
+#[inline]
 fn outbox_for<'o, S: Storage>(
     outboxes: &'o mut S::Outboxes,
     key: PeerKey,
     config: &Config,
 ) -> Option<&'o mut Outbox<S>> {
+    if outboxes.as_slice().len() <= key.index() {
+        grow(outboxes, key);
+    }
+    Some(outboxes.as_mut_slice().get_mut(key.index())?.get_or_insert_with(|| Outbox::new(config)))
+}
+
+/// Makes a place for the outbox of a peer.
+#[cold]
+fn grow<S: Storage>(outboxes: &mut impl Seq<Option<Outbox<S>>>, key: PeerKey) {
     while outboxes.as_slice().len() <= key.index() {
         if !outboxes.push(None) {
             debug_assert!(false, "as many places as peers");
-            return None;
+            return;
         }
     }
-    Some(outboxes.as_mut_slice()[key.index()].get_or_insert_with(|| Outbox::new(config)))
 }

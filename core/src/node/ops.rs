@@ -133,22 +133,22 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         if id == *self.peers.own_id() {
             return not_dialable(NotDialable::OurOwnId);
         }
-        self.permit(Peer::new(to.as_str(), Some(&id)), space)?;
+        permit(self.directory, self.counts, &Peer::new(to.as_str(), Some(&id)), space)?;
         let known = self.peers.peer(&id);
-        let open = known.is_some_and(|peer| self.peers.open_connection(peer).is_some());
-        if !open {
+        let open = known.and_then(|peer| self.peers.open_connection(peer));
+        if open.is_none() {
             check_dialable(to, self.dialling.secured).map_err(SendError::NotDialable)?;
         }
         // Who is in the table was looked at before.
         if known.is_none() && !(self.dialling.can_prove)(&id) {
             return not_dialable(NotDialable::NoKey);
         }
-        if !open && self.peers.is_crowded() {
+        if open.is_none() && self.peers.is_crowded() {
             // Before the peer enters the table, where it would have to leave again.
             return Err(SendError::NotQueued(PushError::Backpressure));
         }
         let key = self.peers.enter(&id, to.as_str()).map_err(SendError::Capacity)?;
-        self.queue(key, message)
+        self.queue(key, open, message)
     }
 
     #[inline]
@@ -159,27 +159,19 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         message: &Message<'_>,
     ) -> Result<MessageId, SendError> {
         let gone = SendError::NotDialable(NotDialable::NoPeerId);
-        let peer = self.peers.as_peer(to).ok_or(gone)?;
-        let verdict = self.directory.permit_send(&peer, space);
-        if verdict == Err(SendRefused::Blocked) {
-            self.counts.outgoing(peer.url, space);
-        }
-        verdict.map_err(SendError::Refused)?;
-        self.queue(to, message)
+        let (peer, open) = self.peers.to_send(to).ok_or(gone)?;
+        permit(self.directory, self.counts, &peer, space)?;
+        self.queue(to, open, message)
     }
 
-    fn permit(&mut self, peer: Peer<'_>, space: &[u8]) -> Result<(), SendError> {
-        let verdict = self.directory.permit_send(&peer, space);
-        if verdict == Err(SendRefused::Blocked) {
-            self.counts.outgoing(peer.url, space);
-        }
-        verdict.map_err(SendError::Refused)
-    }
-
-    /// Puts a message into the outbox of a peer, which is dialled if need be.
+    /// Puts a message into the outbox of a peer, which is dialled unless a connection is open to it.
     #[inline]
-    fn queue(&mut self, peer: PeerKey, message: &Message<'_>) -> Result<MessageId, SendError> {
-        let open = self.peers.open_connection(peer);
+    fn queue(
+        &mut self,
+        peer: PeerKey,
+        open: Option<ConnectionId>,
+        message: &Message<'_>,
+    ) -> Result<MessageId, SendError> {
         if open.is_none() && self.peers.is_crowded() {
             return Err(SendError::NotQueued(PushError::Backpressure));
         }
@@ -225,4 +217,20 @@ impl<S: Storage, P: Policy> Ops<'_, S, P> {
         self.peers.refuse(self.now, connection, CloseReason::Refused(Refusal::Handler), waiting);
         true
     }
+}
+
+/// Whether a message may go to a peer. It is counted if the peer is blocked.
+#[inline]
+fn permit<S: Storage, P: Policy>(
+    directory: &Directory<S, P>,
+    counts: &mut BlockedCounts<S>,
+    peer: &Peer<'_>,
+    space: &[u8],
+) -> Result<(), SendError> {
+    directory.permit_send(peer, space).map_err(|refused| {
+        if refused == SendRefused::Blocked {
+            counts.outgoing(peer.url, space);
+        }
+        SendError::Refused(refused)
+    })
 }

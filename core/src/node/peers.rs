@@ -358,8 +358,7 @@ impl<S: Storage> PeerTable<S> {
 
     /// The connection that carries a peer's messages.
     pub fn open_connection(&self, key: PeerKey) -> Option<ConnectionId> {
-        self.peer_at(key)?;
-        self.find_state(key.slot, ConnectionState::Open)
+        self.to_send(key)?.1
     }
 
     /// The id of a peer.
@@ -374,11 +373,20 @@ impl<S: Storage> PeerTable<S> {
 
     /// A peer, as policies see it: proven while it is connected, if its channel proves ids.
     pub fn as_peer(&self, key: PeerKey) -> Option<Peer<'_>> {
+        self.to_send(key).map(|(peer, _)| peer)
+    }
+
+    /// A peer, as policies see it, and the connection that carries its messages.
+    #[inline]
+    pub(crate) fn to_send(&self, key: PeerKey) -> Option<(Peer<'_>, Option<ConnectionId>)> {
         let peer = self.peer_at(key)?;
-        let proves =
-            |connection: &ConnectionSlot| connection.proven && connection.state == ConnectionState::Open;
-        let proven = peer.connections.iter().any(|&slot| self.connections.get(slot).is_some_and(proves));
-        Some(Peer { proven, ..Peer::new(peer.url.as_ref(), Some(&peer.id)) })
+        let open = peer.connections.iter().find_map(|&slot| {
+            let connection = self.connections.get(slot)?;
+            (connection.state == ConnectionState::Open).then_some((slot, connection))
+        });
+        let proven = open.is_some_and(|(_, connection)| connection.proven);
+        let open = open.map(|(slot, connection)| ConnectionId { slot, generation: connection.generation });
+        Some((Peer { proven, ..Peer::new(peer.url.as_ref(), Some(&peer.id)) }, open))
     }
 
     /// Whether the id of the connection's peer was proven by its channel.
@@ -618,13 +626,15 @@ impl<S: Storage> PeerTable<S> {
     }
 
     fn find(&self, id: &PeerId) -> Option<u32> {
-        self.peers.find(|| hash_pair(self.hash_seed, id.as_bytes(), &[]), |peer| peer.id == *id)
+        let hash = || hash_pair(self.hash_seed, id.as_bytes(), &[]);
+        self.peers.find(hash, |peer| peer.id == *id).map(|(slot, _)| slot)
     }
 
     fn key(&self, slot: u32) -> Option<PeerKey> {
         Some(PeerKey { slot, generation: self.peers.get(slot)?.generation })
     }
 
+    #[inline]
     fn peer_at(&self, key: PeerKey) -> Option<&PeerSlot<S>> {
         self.peers.get(key.slot).filter(|peer| peer.generation == key.generation)
     }

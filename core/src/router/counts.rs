@@ -83,7 +83,8 @@ impl<S: Storage> BlockedCounts<S> {
             |entry: &BlockedCount<S>| same(entry.space.as_ref(), space) && entry.peer.as_ref() == peer;
         if !self.entries.get(self.last).is_some_and(is_it) {
             let hash = || hash_pair(self.seed, peer.as_bytes(), space);
-            let slot = self.entries.find(hash, is_it).or_else(|| {
+            let found = self.entries.find(hash, is_it).map(|(slot, _)| slot);
+            let slot = found.or_else(|| {
                 let (peer, space) = (S::Url::copy_from(peer)?, S::SpaceId::copy_from(space)?);
                 self.entries.insert(hash, BlockedCount { peer, space, incoming: 0, outgoing: 0 }).ok()
             });

@@ -191,7 +191,7 @@ impl<S: Storage, P> Directory<S, P> {
 
     /// Removes a space and all its modules. Returns whether the space was registered.
     pub fn unregister_space(&mut self, id: &[u8]) -> bool {
-        let Some(slot) = self.find_space(id) else { return false };
+        let Some((slot, _)) = self.find_space(id) else { return false };
         while let Some(module) = self.first_module_of(slot) {
             self.modules.remove(module);
         }
@@ -201,7 +201,7 @@ impl<S: Storage, P> Directory<S, P> {
 
     /// Removes one module. Returns whether it was registered.
     pub fn unregister_module(&mut self, space: &[u8], name: &str) -> bool {
-        let Some(slot) = self.find_module(space, name.as_bytes()) else { return false };
+        let Some((slot, _)) = self.find_module(space, name.as_bytes()) else { return false };
         let Some(Module { space, .. }) = self.modules.remove(slot) else { return false };
         self.generation = self.generation.wrapping_add(1);
         if let Some(place) = self.spaces.get_mut(space) {
@@ -214,17 +214,16 @@ impl<S: Storage, P> Directory<S, P> {
     /// Whether a space is registered, and as what.
     #[inline]
     pub fn space(&self, id: &[u8]) -> Option<SpaceKey> {
-        let slot = self.find_space(id)?;
-        let generation = self.spaces.get(slot)?.registered?;
-        Some(SpaceKey { slot, generation })
+        let (slot, space) = self.find_space(id)?;
+        Some(SpaceKey { slot, generation: space.registered? })
     }
 
     /// Whether a module is registered, and as what; `None` also if its space is not.
     #[inline]
     pub fn module(&self, space: SpaceKey, name: &str) -> Option<ModuleKey> {
-        let slot = self.find_module(self.spaces.get(space.slot)?.id.as_ref(), name.as_bytes())?;
-        let generation = self.modules.get(slot)?.generation;
-        Some(ModuleKey { slot, generation })
+        let space = self.spaces.get(space.slot)?;
+        let (slot, module) = self.find_module(space.id.as_ref(), name.as_bytes())?;
+        Some(ModuleKey { slot, generation: module.generation })
     }
 
     /// How many spaces are registered.
@@ -273,13 +272,13 @@ impl<S: Storage, P> Directory<S, P> {
     }
 
     #[inline]
-    fn find_space(&self, id: &[u8]) -> Option<u32> {
+    fn find_space(&self, id: &[u8]) -> Option<(u32, &Space<S>)> {
         self.spaces.find(|| hash_own(id), |space| same(space.id.as_ref(), id))
     }
 
     /// One look finds a module by its space and name: the space is not looked for before.
     #[inline]
-    fn find_module(&self, space: &[u8], name: &[u8]) -> Option<u32> {
+    fn find_module(&self, space: &[u8], name: &[u8]) -> Option<(u32, &Module<S>)> {
         self.modules.find(
             || hash_own_pair(space, name),
             |module| {
@@ -292,8 +291,7 @@ impl<S: Storage, P> Directory<S, P> {
     /// A module whose space is registered too.
     #[inline]
     fn registered_module(&self, space: &[u8], name: &[u8]) -> Option<ModuleKey> {
-        let slot = self.find_module(space, name)?;
-        let module = self.modules.get(slot)?;
+        let (slot, module) = self.find_module(space, name)?;
         self.spaces.get(module.space)?.registered?;
         Some(ModuleKey { slot, generation: module.generation })
     }
@@ -304,7 +302,7 @@ impl<S: Storage, P> Directory<S, P> {
 
     /// The place of a space, a new one if it has none.
     fn space_place(&mut self, id: &[u8]) -> Result<u32, RegisterError> {
-        if let Some(slot) = self.find_space(id) {
+        if let Some((slot, _)) = self.find_space(id) {
             return Ok(slot);
         }
         let copy = S::SpaceId::copy_from(id).ok_or(RegisterError::Capacity(CapacityError::TooLong))?;

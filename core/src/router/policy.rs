@@ -126,10 +126,10 @@ impl<S: Storage> BlockList<S> {
     }
 
     fn find(&self, id: &PeerId, space: Option<&[u8]>) -> Option<u32> {
-        self.rules.find(
-            || id.holder_hash(self.seed),
-            |rule| rule.id.has_same_holder(id) && rule.space.as_ref().map(AsRef::as_ref) == space,
-        )
+        let is_it = |rule: &BlockRule<S>| {
+            rule.id.has_same_holder(id) && rule.space.as_ref().map(AsRef::as_ref) == space
+        };
+        self.rules.find(|| id.holder_hash(self.seed), is_it).map(|(slot, _)| slot)
     }
 }
 

@@ -184,9 +184,8 @@ impl<T: fmt::Debug + Clone, const N: usize> Table<T> for FixedTable<T, N> {
     }
 
     #[inline]
-    fn find(&self, _: impl FnOnce() -> u64, mut is_it: impl FnMut(&T) -> bool) -> Option<u32> {
-        let place = self.slots.iter().position(|slot| slot.as_ref().is_some_and(&mut is_it))?;
-        u32::try_from(place).ok()
+    fn find(&self, _: impl FnOnce() -> u64, mut is_it: impl FnMut(&T) -> bool) -> Option<(u32, &T)> {
+        self.iter().find(|(_, value)| is_it(value))
     }
 
     fn insert(&mut self, _: impl FnOnce() -> u64, value: T) -> Result<u32, T> {

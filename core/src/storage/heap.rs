@@ -86,6 +86,21 @@ pub struct HeapTable<T> {
     limit: usize,
 }
 
+/// So many slots are searched in line, which is cheaper than a hash.
+const SCANNED: usize = 4;
+
+impl<T: fmt::Debug + Clone> HeapTable<T> {
+    #[inline(never)]
+    fn find_by_hash(
+        &self,
+        hash: impl FnOnce() -> u64,
+        mut is_it: impl FnMut(&T) -> bool,
+    ) -> Option<(u32, &T)> {
+        let mut candidates = self.index.iter_hash(hash()).copied();
+        candidates.find_map(|slot| self.get(slot).filter(|value| is_it(value)).map(|value| (slot, value)))
+    }
+}
+
 impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
     fn with_limit(limit: usize) -> Self {
         let limit = limit.min(u32::MAX as usize);
@@ -100,12 +115,12 @@ impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
         self.slots.len() - self.free.len()
     }
 
-    #[inline]
-    fn find(&self, hash: impl FnOnce() -> u64, mut is_it: impl FnMut(&T) -> bool) -> Option<u32> {
-        if self.index.is_empty() {
-            return None;
+    #[inline(always)]
+    fn find(&self, hash: impl FnOnce() -> u64, mut is_it: impl FnMut(&T) -> bool) -> Option<(u32, &T)> {
+        if self.slots.len() <= SCANNED {
+            return self.iter().find(|(_, value)| is_it(value));
         }
-        self.index.iter_hash(hash()).copied().find(|&slot| self.get(slot).is_some_and(&mut is_it))
+        self.find_by_hash(hash, is_it)
     }
 
     fn insert(&mut self, hash: impl FnOnce() -> u64, value: T) -> Result<u32, T> {

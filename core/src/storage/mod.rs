@@ -100,9 +100,9 @@ pub trait Table<T>: core::fmt::Debug + Clone {
         self.len() == 0
     }
 
-    /// The slot of the entry for which `is_it` holds. `hash` is the hash of its key; tables that search in line never
+    /// The entry for which `is_it` holds, and its slot. `hash` is the hash of its key; tables that search in line never
     /// call it.
-    fn find(&self, hash: impl FnOnce() -> u64, is_it: impl FnMut(&T) -> bool) -> Option<u32>;
+    fn find(&self, hash: impl FnOnce() -> u64, is_it: impl FnMut(&T) -> bool) -> Option<(u32, &T)>;
 
     /// Puts `value`, whose key hashes to `hash`, into a free slot.
     ///

@@ -240,12 +240,10 @@ impl<'a> Message<'a> {
     #[inline(always)]
     fn put_tail<'o>(&self, mut out: &'o mut [u8]) -> Option<&'o mut [u8]> {
         if let Some(space) = self.space {
-            out = put_key(KEY_SPACE, space.len() as u64, out)?;
-            out = put_id(space, out)?;
+            out = put_id(KEY_SPACE, space, out)?;
         }
         if let Some(module) = self.module {
-            out = put_key(KEY_MODULE, module.0.len() as u64, out)?;
-            out = put_id(module.0, out)?;
+            out = put_id(KEY_MODULE, module.0, out)?;
         }
         Some(out)
     }
@@ -362,23 +360,29 @@ fn put<'o>(bytes: &[u8], out: &'o mut [u8]) -> Option<&'o mut [u8]> {
     Some(rest)
 }
 
-/// [`put`] for an id: those of the usual lengths are moved in registers, without a call.
+/// Writes a key and an id after it; returns what is left of `out`. Ids of the usual lengths are moved in registers,
+/// without a call, and their room is looked at once.
 #[inline(always)]
-fn put_id<'o>(bytes: &[u8], out: &'o mut [u8]) -> Option<&'o mut [u8]> {
-    if let Ok(id) = <&[u8; 32]>::try_from(bytes) {
-        let (front, rest) = out.split_first_chunk_mut()?;
-        *front = *id;
+fn put_id<'o>(key: u8, bytes: &[u8], out: &'o mut [u8]) -> Option<&'o mut [u8]> {
+    const ID: usize = 32;
+    if let Ok(id) = <&[u8; ID]>::try_from(bytes) {
+        let (front, rest) = out.split_first_chunk_mut::<{ 2 + ID }>()?;
+        let (head, body) = front.split_at_mut(2);
+        head.copy_from_slice(&[key, ID as u8]);
+        body.copy_from_slice(id);
         return Some(rest);
     }
     // Eight to sixteen bytes are the first eight and the last eight, which may overlap.
     if let (Some(first), Some(last), ..=16) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>(), bytes.len())
     {
-        let (front, rest) = out.split_at_mut_checked(bytes.len())?;
-        *front.first_chunk_mut()? = *first;
+        let (front, rest) = out.split_at_mut_checked(2 + bytes.len())?;
         *front.last_chunk_mut()? = *last;
+        let (head, body) = front.split_first_chunk_mut()?;
+        *head = [key, bytes.len() as u8];
+        *body.first_chunk_mut()? = *first;
         return Some(rest);
     }
-    put(bytes, out)
+    put(bytes, put_key(key, bytes.len() as u64, out)?)
 }
 
 #[inline(always)]

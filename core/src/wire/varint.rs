@@ -22,7 +22,10 @@ const GROUP_WINDOW: usize = 25;
 /// The number of bytes `value` takes, one to ten.
 #[inline]
 pub(crate) const fn len(value: u64) -> usize {
-    let bits = 64 - (value | 1).leading_zeros() as usize;
+    if value < 0x80 {
+        return 1;
+    }
+    let bits = 64 - value.leading_zeros() as usize;
     // The exact ceil(bits / 7) for 1..=64, without a division.
     (bits * 9 + 64) / 64
 }
