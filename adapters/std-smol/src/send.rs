@@ -101,10 +101,10 @@ fn push(
                 (waker, if seldom { inner.link.upgrade() } else { None })
             });
             drop(inner);
-            if let Some((waker, link)) = idle {
-                if link.is_none_or(|link| !link.write_at_once(&shared.budget, &waker)) {
-                    waker.wake();
-                }
+            if let Some((waker, link)) = idle
+                && link.is_none_or(|link| !link.write_at_once(&shared.budget, &waker))
+            {
+                waker.wake();
             }
             return pushed.map(|number| (MessageId { peer: mailbox.key, number }, mailbox));
         }

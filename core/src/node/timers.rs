@@ -13,8 +13,8 @@ pub(crate) struct Timers<E, P> {
     places: P,
 }
 
-/// One deadline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One deadline. Of two at the same moment the one with the smaller key comes first, whatever else was set before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Timer {
     at: Instant,
@@ -93,7 +93,7 @@ impl<E: Seq<Timer>, P: Seq<u32>> Timers<E, P> {
         while place > 0 {
             let above = (place - 1) / 2;
             let parent = self.entries.as_slice()[above];
-            if parent.at <= timer.at {
+            if parent <= timer {
                 break;
             }
             self.put(place, parent);
@@ -108,9 +108,9 @@ impl<E: Seq<Timer>, P: Seq<u32>> Timers<E, P> {
         loop {
             let entries = self.entries.as_slice();
             let children = (2 * place + 1)..entries.len().min(2 * place + 3);
-            let Some(below) = children.min_by_key(|&child| entries[child].at) else { break };
+            let Some(below) = children.min_by_key(|&child| entries[child]) else { break };
             let child = entries[below];
-            if timer.at <= child.at {
+            if timer <= child {
                 break;
             }
             self.put(place, child);

@@ -1,8 +1,9 @@
 //! The tier with an allocator: tables and buffers that exist while they are used, within configured limits.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BinaryHeap, VecDeque};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::fmt;
 
 use bytes::Bytes;
@@ -78,8 +79,9 @@ impl Owned<str> for Box<str> {
 pub struct HeapTable<T> {
     /// The hash of an entry's key beside it, so that the index can grow without asking for it again.
     slots: Vec<Option<(u64, T)>>,
-    /// Slots that hold nothing, the last one freed at the end.
-    free: Vec<u32>,
+    /// Slots that hold nothing. The lowest is used first, as in the Fixed tier: what happens to two entries at the same
+    /// moment happens in the order of their slots.
+    free: BinaryHeap<Reverse<u32>>,
     /// Slots by hash. It is never iterated, so its order cannot be seen.
     index: HashTable<u32>,
     /// Invariant: `slots.len() <= limit`.
@@ -104,7 +106,7 @@ impl<T: fmt::Debug + Clone> HeapTable<T> {
 impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
     fn with_limit(limit: usize) -> Self {
         let limit = limit.min(u32::MAX as usize);
-        Self { slots: Vec::new(), free: Vec::new(), index: HashTable::new(), limit }
+        Self { slots: Vec::new(), free: BinaryHeap::new(), index: HashTable::new(), limit }
     }
 
     fn limit(&self) -> usize {
@@ -125,7 +127,7 @@ impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
 
     fn insert(&mut self, hash: impl FnOnce() -> u64, value: T) -> Result<u32, T> {
         let slot = match self.free.pop() {
-            Some(slot) => slot,
+            Some(Reverse(slot)) => slot,
             None if self.slots.len() >= self.limit => return Err(value),
             None => {
                 self.slots.push(None);
@@ -145,7 +147,7 @@ impl<T: fmt::Debug + Clone> Table<T> for HeapTable<T> {
         if let Ok(entry) = self.index.find_entry(hash, |&indexed| indexed == slot) {
             entry.remove();
         }
-        self.free.push(slot);
+        self.free.push(Reverse(slot));
         Some(value)
     }
 
