@@ -29,9 +29,12 @@ impl Counts {
 
     /// Who goes a kind of path, in order.
     pub(crate) fn who(&self, kind: &str) -> Vec<&str> {
-        let mut all: Vec<&str> =
-            self.0.iter().filter(|count| count.kind == kind).map(|count| count.who.as_str()).collect();
-        all.dedup();
+        let mut all = Vec::new();
+        for count in self.0.iter().filter(|count| count.kind == kind) {
+            if !all.contains(&count.who.as_str()) {
+                all.push(&count.who);
+            }
+        }
         all
     }
 

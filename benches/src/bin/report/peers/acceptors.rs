@@ -1,6 +1,5 @@
 //! What idle connections are kept with: a listener of smol, and nodes of kitfox.
 
-use std::any::Any;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +11,7 @@ use kitfox_benches::peers::kitfox::Kind;
 use kitfox_smol::{Handler, Node, Peer};
 use smol::io::AsyncReadExt;
 
-use super::Acceptor;
+use super::{Acceptor, Open};
 
 /// Threads that dial.
 const DIALLERS: usize = 4;
@@ -50,7 +49,7 @@ pub(crate) fn raw() -> Result<Box<dyn Acceptor>, Fault> {
     Ok(Box::new(Counted { _kept: task, address, open }))
 }
 
-pub(crate) fn dial_raw(address: &str, count: usize) -> Result<Box<dyn Any>, Fault> {
+pub(crate) fn dial_raw(address: &str, count: usize) -> Result<Open, Fault> {
     let addr: SocketAddr = address.parse()?;
     side_by_side(count, move |_| Ok(TcpStream::connect(addr)?))
 }
@@ -80,12 +79,12 @@ pub(crate) fn secured() -> Result<Box<dyn Acceptor>, Fault> {
     node(Kind::Secured)
 }
 
-pub(crate) fn dial_plain(address: &str, count: usize) -> Result<Box<dyn Any>, Fault> {
+pub(crate) fn dial_plain(address: &str, count: usize) -> Result<Open, Fault> {
     let address = address.to_owned();
     side_by_side(count, move |number| gate::open(Kind::Plain, &address, number))
 }
 
-pub(crate) fn dial_secured(address: &str, count: usize) -> Result<Box<dyn Any>, Fault> {
+pub(crate) fn dial_secured(address: &str, count: usize) -> Result<Open, Fault> {
     let address = address.to_owned();
     side_by_side(count, move |number| gate::open(Kind::Secured, &address, number))
 }
@@ -94,7 +93,7 @@ pub(crate) fn dial_secured(address: &str, count: usize) -> Result<Box<dyn Any>, 
 fn side_by_side(
     count: usize,
     dial: impl Fn(usize) -> Result<TcpStream, Fault> + Send + Sync,
-) -> Result<Box<dyn Any>, Fault> {
+) -> Result<Open, Fault> {
     let dial = &dial;
     let sockets = thread::scope(|scope| {
         let threads: Vec<_> = (0..DIALLERS)

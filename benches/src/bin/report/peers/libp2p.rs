@@ -1,6 +1,5 @@
 //! rust-libp2p over TCP with Noise and Yamux, on tokio.
 
-use std::any::Any;
 use std::convert::identity;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,8 +15,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use super::Acceptor;
 use super::streams::{Pipe, Streams};
+use super::{Acceptor, Open};
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/measured");
 /// Longer than any measurement.
@@ -122,7 +121,7 @@ pub(crate) fn accept() -> Result<Box<dyn Acceptor>, Fault> {
 }
 
 /// Connections of one swarm with the same peer, a few at a time.
-pub(crate) fn dial(address: &str, count: usize) -> Result<Box<dyn Any>, Fault> {
+pub(crate) fn dial(address: &str, count: usize) -> Result<Open, Fault> {
     const AT_A_TIME: usize = 32;
     let (address, id) = address.split_once(' ').ok_or("an address and an id")?;
     let (address, id): (Multiaddr, PeerId) = (address.parse()?, id.parse()?);

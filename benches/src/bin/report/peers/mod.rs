@@ -49,8 +49,11 @@ pub(crate) struct Peer {
 pub(crate) struct Idle {
     pub(crate) accept: fn() -> Result<Box<dyn Acceptor>, Fault>,
     /// Opens so many connections with what is at the address; they stay open while what is returned lives.
-    pub(crate) dial: fn(&str, usize) -> Result<Box<dyn Any>, Fault>,
+    pub(crate) dial: fn(&str, usize) -> Result<Open, Fault>,
 }
+
+/// Connections that stay open while it lives.
+pub(crate) type Open = Box<dyn Any>;
 
 /// What others connect to.
 pub(crate) trait Acceptor {
