@@ -1,5 +1,6 @@
 //! What idle connections are kept with: a listener of smol, and nodes of kitfox.
 
+use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,7 @@ use kitfox_benches::peers::Fault;
 use kitfox_benches::peers::gate;
 use kitfox_benches::peers::kitfox::Kind;
 use kitfox_smol::{Handler, Node, Peer};
-use smol::io::AsyncReadExt;
+use smol::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Acceptor, Open};
 
@@ -33,7 +34,7 @@ impl<T> Acceptor for Counted<T> {
     }
 }
 
-/// A task for each connection, which waits for bytes.
+/// A task for each connection, which says that it is there and waits for bytes.
 pub(crate) fn raw() -> Result<Box<dyn Acceptor>, Fault> {
     let open = Arc::new(AtomicUsize::new(0));
     let listener = smol::block_on(smol::net::TcpListener::bind("127.0.0.1:0"))?;
@@ -42,8 +43,13 @@ pub(crate) fn raw() -> Result<Box<dyn Acceptor>, Fault> {
     let task = smol::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::AcqRel);
-            // What it reads, or how that ends, is of no interest.
-            smol::spawn(async move { drop(socket.read(&mut [0]).await) }).detach();
+            // How it ends is of no interest.
+            smol::spawn(async move {
+                if socket.write_all(&[1]).await.is_ok() {
+                    drop(socket.read(&mut [0]).await);
+                }
+            })
+            .detach();
         }
     });
     Ok(Box::new(Counted { _kept: task, address, open }))
@@ -51,7 +57,12 @@ pub(crate) fn raw() -> Result<Box<dyn Acceptor>, Fault> {
 
 pub(crate) fn dial_raw(address: &str, count: usize) -> Result<Open, Fault> {
     let addr: SocketAddr = address.parse()?;
-    side_by_side(count, move |_| Ok(TcpStream::connect(addr)?))
+    // Without a word from there, more would be dialled than the listener has places for, and wait a second each.
+    side_by_side(count, move |_| {
+        let mut socket = TcpStream::connect(addr)?;
+        socket.read_exact(&mut [0])?;
+        Ok(socket)
+    })
 }
 
 /// Counts the peers that are up.
