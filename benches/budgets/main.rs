@@ -15,15 +15,19 @@ mod nodes;
 mod paths;
 mod report;
 mod secure;
-mod world;
 
-use std::path::{Path, PathBuf};
+use std::alloc::System;
+use std::path::Path;
 use std::process::ExitCode;
 use std::{env, fs};
 
+use kitfox_benches::bench::{Bench, target_directory};
 use kitfox_benches::callgrind;
-use kitfox_benches::figures::{Cost, Figures};
-use kitfox_benches::meter::{Meter, Tally};
+use kitfox_benches::figures::Figures;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// Given to this program when it runs itself under callgrind.
 const COUNTED: &str = "--counted-by-callgrind";
@@ -34,22 +38,6 @@ struct Options {
     check: bool,
     bless: bool,
     counted: bool,
-}
-
-/// Runs the paths that were asked for, one after the other.
-struct Bench {
-    filter: String,
-    done: Vec<(String, Tally)>,
-}
-
-impl Bench {
-    fn path(&mut self, name: String, run: impl FnOnce(&mut Meter)) {
-        if name.contains(&self.filter) {
-            let mut meter = Meter::default();
-            run(&mut meter);
-            self.done.push((name, meter.finish()));
-        }
-    }
 }
 
 fn main() -> ExitCode {
@@ -78,17 +66,15 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<ExitCode, String> {
-    let mut bench = Bench { filter: options.filter.clone(), done: Vec::new() };
+    let mut bench = Bench::new(&options.filter);
     paths::all(&mut bench);
     nodes::all(&mut bench);
     secure::all(&mut bench);
-    if bench.done.is_empty() {
+    if bench.is_empty() {
         return Err(format!("no path has \"{}\" in its name", options.filter));
     }
     if options.counted {
-        for (name, tally) in bench.done {
-            println!("{name} {}", tally.messages);
-        }
+        print!("{}", bench.tallies());
         return Ok(ExitCode::SUCCESS);
     }
     if !callgrind::is_installed() {
@@ -97,7 +83,9 @@ fn run(options: &Options) -> Result<ExitCode, String> {
             options.check || options.bless || env::var_os("CI").is_some_and(|value| value == "true");
         return Ok(if required { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
-    let counted = count(options, &bench.done)?;
+    let counted = bench
+        .count(&target_directory("callgrind"), &[COUNTED, &options.filter])
+        .map_err(|error| error.to_string())?;
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("figures.txt");
     let text = fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     let figures: Figures = text.parse()?;
@@ -111,27 +99,4 @@ fn run(options: &Options) -> Result<ExitCode, String> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(if options.check && failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// Runs this program again under callgrind and joins its counts with the allocations of this run.
-fn count(options: &Options, done: &[(String, Tally)]) -> Result<Vec<(String, Cost)>, String> {
-    let directory = dump_directory();
-    let printed =
-        callgrind::run_self(&directory, &[COUNTED, &options.filter]).map_err(|error| error.to_string())?;
-    let expected: String = done.iter().map(|(name, tally)| format!("{name} {}\n", tally.messages)).collect();
-    if printed != expected {
-        return Err(format!("the run under callgrind went through other paths:\n{printed}"));
-    }
-    let mut counted = Vec::new();
-    for (number, (name, tally)) in (1..).zip(done) {
-        let instructions = callgrind::instructions(&directory, number).map_err(|error| error.to_string())?;
-        counted.push((name.clone(), Cost::of_each(tally.messages, instructions, tally.allocations)));
-    }
-    Ok(counted)
-}
-
-/// `target/callgrind`: this program lies in `target/release/deps`.
-fn dump_directory() -> PathBuf {
-    let program = env::current_exe().unwrap_or_default();
-    program.ancestors().nth(3).unwrap_or_else(|| Path::new("target")).join("callgrind")
 }

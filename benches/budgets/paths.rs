@@ -3,34 +3,19 @@
 use core::hint::black_box;
 
 use bytes::Bytes;
-use kitfox_core::connection::{Action, Connection, Input, Plain, Rx, Tx};
+use kitfox_core::connection::{Action, Connection, Input, Plain, Tx};
 use kitfox_core::router::{BlockedCounts, DropReason, Router};
 use kitfox_core::storage::{Heap, Storage};
 use kitfox_core::wire::{K2Proto, Message, PeerUrl, UrlRules};
 use kitfox_core::{Peer, RouterLimits};
 use prost::Message as _;
 
-use crate::Bench;
-use crate::world::{
+use kitfox_benches::bench::Bench;
+use kitfox_benches::paths::{HUGE, KIB, LARGE, SIZES, SMALL, Size, deliver, module_batch, payload, read};
+use kitfox_benches::world::{
     ALICE, BOB, CONFIG, Fixed, NOW, Spaces, block_list, connected, directory, encoded, frames, module,
     peer_id, space,
 };
-
-/// A size of payload: its name, its bytes, and how many such messages one read of a socket brings.
-#[derive(Clone, Copy)]
-pub(crate) struct Size {
-    pub(crate) name: &'static str,
-    pub(crate) bytes: usize,
-    pub(crate) batch: usize,
-}
-
-pub(crate) const TINY: Size = Size { name: "16", bytes: 16, batch: 16 };
-pub(crate) const SMALL: Size = Size { name: "128", bytes: 128, batch: 16 };
-pub(crate) const KIB: Size = Size { name: "1k", bytes: 1 << 10, batch: 16 };
-/// The batch is what a read of 64 KiB holds of them.
-pub(crate) const LARGE: Size = Size { name: "16k", bytes: 16 << 10, batch: 3 };
-const HUGE: Size = Size { name: "1m", bytes: 1 << 20, batch: 1 };
-const SIZES: [Size; 5] = [TINY, SMALL, KIB, LARGE, HUGE];
 
 /// Bytes of one read of a socket.
 const READ_BYTES: usize = 64 << 10;
@@ -49,47 +34,9 @@ pub(crate) fn all(bench: &mut Bench) {
     parts(bench);
 }
 
-pub(crate) fn payload(size: Size) -> Vec<u8> {
-    (0..size.bytes).map(|place| place as u8).collect()
-}
-
-/// One batch of MODULE messages as it comes out of the socket.
-fn module_batch(size: Size) -> Vec<u8> {
-    let (data, space, name) = (payload(size), space(0), module(0));
-    frames((0..size.batch).map(|_| Message::module(&space, &name, &data)))
-}
-
 fn notify_batch(size: Size) -> Vec<u8> {
     let (data, space) = (payload(size), space(0));
     frames((0..size.batch).map(|_| Message::notify(&space, &data)))
-}
-
-/// What handlers get to see.
-#[inline]
-pub(crate) fn deliver(action: Action<'_>) -> u64 {
-    match action {
-        Action::Module { to, data, .. } => {
-            black_box((to.index(), data));
-            1
-        }
-        Action::Notify { to, data, .. } => {
-            black_box((to.index(), data));
-            1
-        }
-        _ => 0,
-    }
-}
-
-/// Takes all messages out of one read, as the reader task of an adapter does.
-#[inline]
-fn read<S: Storage>(rx: &mut Rx<S>, directory: &Spaces<S>, bytes: &mut [u8]) -> u64 {
-    let mut delivered = 0;
-    let mut frames = rx.read(black_box(NOW), black_box(bytes));
-    while let Some(action) = frames.next(directory) {
-        delivered += deliver(action);
-    }
-    black_box(frames.finish());
-    delivered
 }
 
 /// As [`read`], through the one value that is both halves.

@@ -2,18 +2,12 @@
 
 use core::hint::black_box;
 
-use kitfox_core::PeerId;
-use kitfox_core::connection::{Channel, Connection, Handshake, Input, Opener, Rx, Sealer, Tx};
-use kitfox_core::secure::{Credentials, HOST_RECORD_BYTES, Network, SecretKey, Secured, Start};
-use kitfox_core::storage::{Heap, HeapBuffer, HeapQueue, TxQueue};
+use kitfox_benches::bench::Bench;
+use kitfox_benches::paths::{KIB, LARGE, SMALL, Size, TINY, deliver, payload};
+use kitfox_benches::secured::{ends, open, work, written};
+use kitfox_benches::world::{NOW, directory, module, space};
+use kitfox_core::connection::{Handshake, Input, Opener};
 use kitfox_core::wire::Message;
-
-use crate::Bench;
-use crate::paths::{KIB, LARGE, SMALL, Size, TINY, deliver, payload};
-use crate::world::{CONFIG, NOW, Spaces, answer_questions, directory, module, parse, space};
-
-type Wire = Secured<HeapBuffer>;
-type Ends = (<Wire as Channel>::Opener, <Wire as Channel>::Sealer);
 
 pub(crate) fn all(bench: &mut Bench) {
     handshake(bench);
@@ -23,41 +17,6 @@ pub(crate) fn all(bench: &mut Bench) {
     }
     // A record for each message: what a lone one costs.
     send(bench, SMALL, "-alone", 1);
-}
-
-fn credentials(seed: u8) -> Credentials {
-    Credentials {
-        key: SecretKey::from_seed(&[seed; 32]),
-        network: Network::default(),
-        max_record_bytes: HOST_RECORD_BYTES,
-    }
-}
-
-fn ends() -> (Ends, Ends) {
-    let (alice, bob) = (credentials(1), credentials(2));
-    let dialler = Start::dial(&alice, &bob.key.peer_id()).expect("a key");
-    (Wire::halves(dialler), Wire::halves(Start::accept(&bob)))
-}
-
-/// All there is to do before more bytes are needed.
-fn work((opener, sealer): &mut Ends) -> u64 {
-    loop {
-        match opener.handshake() {
-            Handshake::Work => Wire::work(opener, sealer).expect("an honest peer"),
-            Handshake::Randomness => opener.give_randomness(black_box(&[7; 32])),
-            Handshake::Admission(_) => opener.admitted(),
-            Handshake::Bytes | Handshake::Done => return 0,
-        }
-    }
-}
-
-fn written((_, sealer): &mut Ends) -> Vec<u8> {
-    let mut queue = HeapQueue::with_limits(CONFIG.tx_queue);
-    let mut pieces = [&[][..]; 1];
-    let shown = sealer.peek(&mut queue, &mut pieces);
-    let bytes = pieces[..shown].concat();
-    sealer.written(&mut queue, bytes.len());
-    bytes
 }
 
 /// Both messages at one end, everything but sockets.
@@ -85,30 +44,6 @@ fn handshake(bench: &mut Bench) {
             assert_eq!(bob.0.handshake(), Handshake::Done);
         });
     });
-}
-
-/// An open connection whose acceptor is told apart.
-fn open(directory: &Spaces<Heap>) -> (Connection<Heap, Wire>, Connection<Heap, Wire>) {
-    let (dialled, accepted) = ends();
-    let url = |seed: u8| {
-        let id: PeerId = credentials(seed).key.peer_id();
-        format!("wss://127.0.0.1:9000/{id}")
-    };
-    let (alice_url, bob_url) = (url(1), url(2));
-    let rx = Rx::dial(NOW, &CONFIG, dialled.0, parse(&bob_url)).expect("diallable");
-    let mut alice = Connection::from_halves(rx, Tx::new(&CONFIG, dialled.1));
-    let rx = Rx::accept(NOW, &CONFIG, accepted.0);
-    let mut bob = Connection::from_halves(rx, Tx::new(&CONFIG, accepted.1));
-    let mut wire = [0; 1024];
-    for _ in 0..4 {
-        answer_questions(&mut alice, directory, &alice_url, &mut []);
-        let len = alice.transmit(NOW, &mut wire);
-        answer_questions(&mut bob, directory, &bob_url, &mut wire[..len]);
-        let len = bob.transmit(NOW, &mut wire);
-        answer_questions(&mut alice, directory, &alice_url, &mut wire[..len]);
-    }
-    assert!(alice.is_open() && bob.is_open());
-    (alice, bob)
 }
 
 /// From messages to sealed records.

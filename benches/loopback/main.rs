@@ -11,14 +11,17 @@
 
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // sockets and threads: std throughout
 
-mod kitfox;
-mod noise;
-mod raw;
+mod receive;
 
 use std::env;
 use std::time::Duration;
 
-use kitfox::Kind;
+use kitfox_benches::peers::kitfox::{Kind, Kitfox};
+use kitfox_benches::peers::noise::Noise;
+use kitfox_benches::peers::raw::Raw;
+use kitfox_benches::peers::{Fault, Link};
+use kitfox_benches::spread::Spread;
+use receive::receive;
 
 /// How often each measurement is repeated.
 const ROUNDS: usize = 5;
@@ -38,29 +41,23 @@ const SIZES: [Size; 5] = [
     Size { name: "1 MiB", bytes: 1 << 20, messages: 200 },
 ];
 
-fn main() {
+fn main() -> Result<(), Fault> {
     let quick = env::args().any(|argument| argument == "--quick");
     let scale = |count: usize| if quick { (count / 10).max(10) } else { count };
-    throughput(scale);
-    round_trips(scale(10_000));
-    two_threads(scale(200_000));
+    throughput(scale)?;
+    round_trips(scale(10_000))?;
+    two_threads(scale(200_000))
 }
 
-/// The value in the middle, and the smallest and the largest.
-fn spread<T: PartialOrd + Copy>(values: &mut [T]) -> (T, T, T) {
-    values.sort_by(|a, b| a.partial_cmp(b).expect("numbers"));
-    (values[values.len() / 2], values[0], values[values.len() - 1])
-}
-
-/// What sends messages.
-type Sends = fn(usize, usize) -> Duration;
+/// What opens a connection.
+type Opens = fn() -> Result<Box<dyn Link>, Fault>;
 
 /// The columns of the table.
-const COLUMNS: [(&str, Sends); 4] = [
-    ("raw smol", raw::send),
-    ("kitfox", |bytes, messages| kitfox::send(Kind::Plain, bytes, messages)),
-    ("raw + Noise", noise::send),
-    ("secured", |bytes, messages| kitfox::send(Kind::Secured, bytes, messages)),
+const COLUMNS: [(&str, Opens); 4] = [
+    ("raw smol", || Ok(Box::new(Raw::open()?))),
+    ("kitfox", || Ok(Box::new(Kitfox::open(Kind::Plain)?))),
+    ("raw + Noise", || Ok(Box::new(Noise::open()?))),
+    ("secured", || Ok(Box::new(Kitfox::open(Kind::Secured)?))),
 ];
 
 /// Processor time of this process so far, in seconds; zero where the system does not tell.
@@ -71,7 +68,7 @@ fn cpu_seconds() -> f64 {
     fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-fn throughput(scale: impl Fn(usize) -> usize) {
+fn throughput(scale: impl Fn(usize) -> usize) -> Result<(), Fault> {
     let cipher = if cfg!(feature = "ring") { "ring" } else { "RustCrypto" };
     println!(
         "Throughput, one connection: messages a second and, behind them, CPU microseconds a message at both ends
@@ -86,27 +83,29 @@ is secured with the cipher of {cipher}.\n"
         let mut rates = [const { Vec::new() }; COLUMNS.len()];
         let mut costs = [const { Vec::new() }; COLUMNS.len()];
         for _ in 0..ROUNDS {
-            for (column, (_, send)) in COLUMNS.iter().enumerate() {
+            for (column, (_, open)) in COLUMNS.iter().enumerate() {
+                let mut link = open()?;
                 let before = cpu_seconds();
-                rates[column].push(messages as f64 / send(size.bytes, messages).as_secs_f64());
+                rates[column].push(messages as f64 / link.send(size.bytes, messages)?.as_secs_f64());
                 costs[column].push((cpu_seconds() - before) / messages as f64 * 1e6);
             }
         }
         print!("{:>8}", size.name);
         for column in 0..COLUMNS.len() {
-            let (rate, cost) = (spread(&mut rates[column].clone()).0, spread(&mut costs[column]).0);
+            let (rate, cost) = (Spread::of(&rates[column]).median, Spread::of(&costs[column]).median);
             print!(" {rate:>14.0} {cost:>8.2}");
         }
         for (column, base) in [(1, 0), (3, 2)] {
-            let mut ratios: Vec<_> = rates[column].iter().zip(&rates[base]).map(|(a, b)| a / b).collect();
-            let (ratio, low, high) = spread(&mut ratios);
-            print!("   {ratio:.2} ({low:.2} to {high:.2})");
+            let ratios: Vec<_> = rates[column].iter().zip(&rates[base]).map(|(a, b)| a / b).collect();
+            let Spread { median, low, high } = Spread::of(&ratios);
+            print!("   {median:.2} ({low:.2} to {high:.2})");
         }
         println!();
     }
+    Ok(())
 }
 
-fn round_trips(count: usize) {
+fn round_trips(count: usize) -> Result<(), Fault> {
     println!("\nRound trip of 16 B, microseconds.\n");
     println!("{:>10} {:>8} {:>8}", "", "p50", "p99");
     let percentile = |times: &mut Vec<Duration>, percent: usize| {
@@ -115,35 +114,37 @@ fn round_trips(count: usize) {
     };
     let mut base = None;
     for (name, mut times) in [
-        ("raw smol", raw::round_trips(count)),
-        ("kitfox", kitfox::round_trips(Kind::Plain, count)),
-        ("secured", kitfox::round_trips(Kind::Secured, count)),
+        ("raw smol", Raw::open()?.round_trips(count)?),
+        ("kitfox", Kitfox::open(Kind::Plain)?.round_trips(count)?),
+        ("secured", Kitfox::open(Kind::Secured)?.round_trips(count)?),
     ] {
         let (p50, p99) = (percentile(&mut times, 50), percentile(&mut times, 99));
         let ratio = p50 / *base.get_or_insert(p50);
         println!("{name:>10} {p50:>8.1} {p99:>8.1}   p50: {ratio:.2} of raw");
     }
+    Ok(())
 }
 
 /// Readers of one node on two threads: if one lock stood around every message, two connections would bring no more than
 /// one.
-fn two_threads(messages: usize) {
+fn two_threads(messages: usize) -> Result<(), Fault> {
     println!(
         "\nMessages of 128 B a second into one node whose handler works, written by plain threads in whole buffers.\n"
     );
     let (mut one, mut two, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let single = messages as f64 / kitfox::receive(1, messages).as_secs_f64();
-        let double = 2.0 * messages as f64 / kitfox::receive(2, messages).as_secs_f64();
+        let single = messages as f64 / receive(1, messages)?.as_secs_f64();
+        let double = 2.0 * messages as f64 / receive(2, messages)?.as_secs_f64();
         one.push(single);
         two.push(double);
         ratios.push(double / single);
     }
-    let (ratio, low, high) = spread(&mut ratios);
-    println!("{:>16} {:>12.0}", "one connection", spread(&mut one).0);
+    let Spread { median: ratio, low, high } = Spread::of(&ratios);
+    println!("{:>16} {:>12.0}", "one connection", Spread::of(&one).median);
     println!(
         "{:>16} {:>12.0}   {ratio:.2} times ({low:.2} to {high:.2})",
         "two connections",
-        spread(&mut two).0
+        Spread::of(&two).median
     );
+    Ok(())
 }

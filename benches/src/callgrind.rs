@@ -15,6 +15,13 @@ pub fn is_installed() -> bool {
     started.is_ok_and(|status| status.success())
 }
 
+/// Callgrind, to be told what to run.
+pub fn command() -> Command {
+    let mut command = Command::new("valgrind");
+    command.arg("--tool=callgrind").env("GLIBC_TUNABLES", GLIBC_TUNABLES);
+    command
+}
+
 /// Runs this program again under callgrind with `args`, and gives what it printed. Its dumps land in `directory`,
 /// which is emptied before.
 ///
@@ -25,14 +32,13 @@ pub fn run_self(directory: &Path, args: &[&str]) -> io::Result<String> {
         fs::remove_dir_all(directory)?;
     }
     fs::create_dir_all(directory)?;
-    let output = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no"])
+    let output = command()
+        .arg("--collect-atstart=no")
         .arg("--toggle-collect=*kitfox_measured_region*")
         .arg("--dump-after=*kitfox_end_of_path*")
         .arg(format!("--callgrind-out-file={}", out_file(directory).display()))
         .arg(env::current_exe()?)
         .args(args)
-        .env("GLIBC_TUNABLES", GLIBC_TUNABLES)
         .output()?;
     if !output.status.success() {
         return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
@@ -50,8 +56,15 @@ pub fn dump_file(directory: &Path, number: usize) -> PathBuf {
 /// # Errors
 /// If there is no such dump or it has no total.
 pub fn instructions(directory: &Path, number: usize) -> io::Result<u64> {
-    let file = dump_file(directory, number);
-    let dump = fs::read_to_string(&file)?;
+    total_of(&dump_file(directory, number))
+}
+
+/// The instructions in a dump.
+///
+/// # Errors
+/// If there is no such dump or it has no total.
+pub fn total_of(file: &Path) -> io::Result<u64> {
+    let dump = fs::read_to_string(file)?;
     total(&dump).ok_or_else(|| io::Error::other(format!("no total in {}", file.display())))
 }
 

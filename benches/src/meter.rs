@@ -1,12 +1,11 @@
 //! Runs a path and counts what it costs: allocations here, instructions from outside, by callgrind.
+//!
+//! A program that measures has `INSTRUMENTED_SYSTEM` of crate `stats_alloc` as its allocator. It is not set here: where
+//! time is measured, counting would slow down whoever allocates.
 
 use core::hint::black_box;
-use std::alloc::System;
 
-use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
-
-#[global_allocator]
-static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region};
 
 /// Rounds before the first one that counts: tables, buffers and queues reach their size in them.
 const WARM_UP: usize = 3;
@@ -32,7 +31,13 @@ pub struct Meter {
 impl Meter {
     /// Repeats `round`, the first times without counting. What a round does outside of [`measure`](Self::measure) is
     /// never counted.
+    ///
+    /// # Panics
+    /// If the program has another allocator than the counting one: then every path seems to allocate nothing.
     pub fn rounds(&mut self, mut round: impl FnMut(&mut Self)) {
+        let region = Region::new(&INSTRUMENTED_SYSTEM);
+        drop(black_box(vec![0_u8]));
+        assert_ne!(region.change().allocations, 0, "the allocator counts");
         for number in 0..WARM_UP + ROUNDS {
             self.counting = number >= WARM_UP;
             round(self);
@@ -48,7 +53,7 @@ impl Meter {
             assert_eq!(body(), expected, "messages");
             return;
         }
-        let region = Region::new(ALLOCATOR);
+        let region = Region::new(&INSTRUMENTED_SYSTEM);
         let messages = kitfox_measured_region(black_box(&mut body));
         let change = region.change();
         assert_eq!(messages, expected, "messages");

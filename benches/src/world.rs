@@ -6,21 +6,25 @@ use kitfox_core::storage::Storage;
 use kitfox_core::wire::{FrameHeader, FrameType, Message, PeerUrl, UrlRules};
 use kitfox_core::{Config, Instant, PeerId, RouterLimits};
 
-pub(crate) type Spaces<S> = Directory<S, BlockList<S>>;
+/// Spaces and modules.
+pub type Spaces<S> = Directory<S, BlockList<S>>;
 
-pub(crate) const NOW: Instant = Instant::from_micros(1_000_000);
+/// The one moment.
+pub const NOW: Instant = Instant::from_micros(1_000_000);
 
-pub(crate) const ALICE: &str =
+/// The URL of the one who dials.
+pub const ALICE: &str =
     "wss://relay.example.org:443/4b8f0c2d6a1e9375b0d4f8c3a2e7165948d3b7f0c6a91e2584d7f3b09c6e1a52";
-pub(crate) const BOB: &str =
+/// The URL of the one who is dialled.
+pub const BOB: &str =
     "wss://relay.example.org:443/e01d5a7c93f64b28ce50a7d1f98b3642c5e0d7a4816f39b2ac74d058e3f1b697";
 
 /// Frames of up to 100 MiB; on the Fixed tier only what lies whole in the caller's buffer is as long as that.
-pub(crate) const CONFIG: Config = Config::HOST;
+pub const CONFIG: Config = Config::HOST;
 
 kitfox_core::fixed! {
     /// What a gateway might have.
-    pub(crate) Fixed { spaces: 2, modules: 4, url: 128, block_rules: 4, frame: (1 << 20) + 1024, tx: 20 * 1024 }
+    pub Fixed { spaces: 2, modules: 4, url: 128, block_rules: 4, frame: (1 << 20) + 1024, tx: 20 * 1024 }
 }
 
 /// A number that looks random: ids of spaces and peers are hashes.
@@ -30,7 +34,8 @@ fn scrambled(number: u64) -> u64 {
     number ^ number >> 32
 }
 
-pub(crate) fn id(number: u64) -> [u8; 32] {
+/// Thirty-two bytes that belong to a number.
+pub fn id(number: u64) -> [u8; 32] {
     let mut id = [0; 32];
     for (part, chunk) in (1..).zip(id.chunks_exact_mut(8)) {
         chunk.copy_from_slice(&scrambled(number << 8 | part).to_le_bytes());
@@ -39,26 +44,27 @@ pub(crate) fn id(number: u64) -> [u8; 32] {
 }
 
 /// The id of a space.
-pub(crate) fn space(number: u64) -> [u8; 32] {
+pub fn space(number: u64) -> [u8; 32] {
     id(number)
 }
 
 /// The name of a module: eight characters.
-pub(crate) fn module(number: u64) -> String {
+pub fn module(number: u64) -> String {
     format!("module{number:02}")
 }
 
 /// The URL's peer.
-pub(crate) fn peer_id(url: &str) -> PeerId {
+pub fn peer_id(url: &str) -> PeerId {
     parse(url).peer_id().and_then(PeerId::new).expect("has an id")
 }
 
-pub(crate) fn parse(url: &str) -> PeerUrl<'_> {
+/// A URL that is valid.
+pub fn parse(url: &str) -> PeerUrl<'_> {
     PeerUrl::parse(url, &UrlRules::default()).expect("valid URL")
 }
 
 /// Some peers are blocked that have nothing to do with anything.
-pub(crate) fn block_list<S: Storage>() -> BlockList<S> {
+pub fn block_list<S: Storage>() -> BlockList<S> {
     let mut blocks = BlockList::new(&RouterLimits::HOST);
     blocks.block(PeerId::from_key(id(2001)), None).expect("room");
     blocks.block(PeerId::from_key(id(2002)), None).expect("room");
@@ -67,7 +73,7 @@ pub(crate) fn block_list<S: Storage>() -> BlockList<S> {
 }
 
 /// So many spaces with so many modules each.
-pub(crate) fn directory<S: Storage>(spaces: u64, modules: u64) -> Spaces<S> {
+pub fn directory<S: Storage>(spaces: u64, modules: u64) -> Spaces<S> {
     let mut directory = Directory::new(&RouterLimits::HOST, block_list());
     for number in 0..spaces {
         directory.register_space(&space(number)).expect("room");
@@ -78,10 +84,10 @@ pub(crate) fn directory<S: Storage>(spaces: u64, modules: u64) -> Spaces<S> {
     directory
 }
 
-/// The two ends of an open connection.
-pub(crate) fn connected<S: Storage>(directory: &Spaces<S>) -> (Connection<S>, Connection<S>) {
-    let mut alice = Connection::dial(NOW, &CONFIG, parse(BOB)).expect("diallable");
-    let mut bob = Connection::accept(NOW, &CONFIG);
+/// The two ends of an open connection. Those of the Fixed tier are larger than a stack.
+pub fn connected<S: Storage>(directory: &Spaces<S>) -> (Box<Connection<S>>, Box<Connection<S>>) {
+    let mut alice = dialler();
+    let mut bob = acceptor();
     let mut wire = [0; 1024];
     for _ in 0..2 {
         answer_questions(&mut alice, directory, ALICE, &mut []);
@@ -96,8 +102,18 @@ pub(crate) fn connected<S: Storage>(directory: &Spaces<S>) -> (Connection<S>, Co
     (alice, bob)
 }
 
+#[inline(never)]
+fn dialler<S: Storage>() -> Box<Connection<S>> {
+    Box::new(Connection::dial(NOW, &CONFIG, parse(BOB)).expect("diallable"))
+}
+
+#[inline(never)]
+fn acceptor<S: Storage>() -> Box<Connection<S>> {
+    Box::new(Connection::accept(NOW, &CONFIG))
+}
+
 /// All there is to do about these bytes, with a yes to every question.
-pub(crate) fn answer_questions<S: Storage, C: Channel>(
+pub fn answer_questions<S: Storage, C: Channel>(
     connection: &mut Connection<S, C>,
     directory: &Spaces<S>,
     own_url: &str,
@@ -130,14 +146,14 @@ pub(crate) fn answer_questions<S: Storage, C: Channel>(
 }
 
 /// The bytes of a message.
-pub(crate) fn encoded(message: &Message<'_>) -> Vec<u8> {
+pub fn encoded(message: &Message<'_>) -> Vec<u8> {
     let mut bytes = vec![0; message.encoded_len()];
     message.encode(&mut bytes).expect("room");
     bytes
 }
 
 /// The frames of messages, one after the other.
-pub(crate) fn frames<'m>(messages: impl IntoIterator<Item = Message<'m>>) -> Vec<u8> {
+pub fn frames<'m>(messages: impl IntoIterator<Item = Message<'m>>) -> Vec<u8> {
     let mut wire = Vec::new();
     for message in messages {
         let header =
