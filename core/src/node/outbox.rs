@@ -33,7 +33,7 @@ pub struct Outbox<S: Storage> {
     longest_frame_bytes: usize,
 }
 
-/// Numbers of messages.
+/// Numbers of messages. One in between that was told of as not sent is not meant: its fate is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[allow(clippy::exhaustive_structs)] // two ends
