@@ -29,6 +29,7 @@ both_tiers![
     a_dialled_peer_that_is_another_one_changes_nothing_for_that_one,
     a_late_answer_is_misuse,
     an_answer_that_never_comes_closes,
+    what_is_due_at_the_same_moment_comes_in_order,
 ];
 
 type Plain = kitfox_core::connection::Plain;
@@ -377,4 +378,22 @@ fn an_answer_that_never_comes_closes<T: Storage>() {
     bench.tick();
     assert_eq!(bench.told, ["closed Timeout(Preflight)"]);
     assert_eq!(bench.states(), []);
+}
+
+/// Whatever the heap of deadlines looks like.
+fn what_is_due_at_the_same_moment_comes_in_order<T: Storage>() {
+    let mut bench = Bench::<T>::new("m");
+    let came: Vec<_> = (0..3).map(|_| bench.accept()).collect();
+    bench.now = bench.now + config().connection.preflight_timeout;
+    let mut ended = Vec::new();
+    for _ in 0..10 {
+        let mut actions = bench.node.handle(bench.now, Input::Timeout);
+        while let Some(action) = actions.next() {
+            if let Action::Closed { connection, .. } = action {
+                ended.push(connection);
+            }
+        }
+        actions.finish();
+    }
+    assert_eq!(ended, came);
 }
