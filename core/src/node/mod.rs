@@ -6,6 +6,7 @@ mod ops;
 
 mod outbox;
 mod peers;
+mod slots;
 mod step;
 mod timers;
 
@@ -15,7 +16,8 @@ use ops::Dialling;
 pub use ops::Ops;
 
 pub use outbox::{Numbers, Outbox};
-pub use peers::{ConnectionSlot, PeerSlot, PeerTable};
+pub use peers::PeerTable;
+pub use slots::{ConnectionSlot, PeerSlot};
 pub use step::{
     ConnectionId, ConnectionState, DownCause, Ending, MAX_CONNECTIONS_PER_PEER, NotSentCause, PeerKey,
     PeerLimits, PendingPolicy, Step,

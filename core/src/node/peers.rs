@@ -5,6 +5,7 @@
 
 use core::cmp::Ordering;
 
+use super::slots::{ConnectionSlot, PeerSlot};
 use super::step::{
     ConnectionId, ConnectionState, DownCause, Ending, MAX_CONNECTIONS_PER_PEER, NotSentCause, PeerKey,
     PeerLimits, PendingPolicy, Step, is_carriers_fault, is_peers_fault,
@@ -16,42 +17,6 @@ use crate::hash::hash_pair;
 use crate::peer::{Peer, PeerId};
 use crate::storage::{Owned, Storage, Table};
 use crate::time::Instant;
-
-/// A peer in the table.
-#[derive(Debug, Clone)]
-pub struct PeerSlot<S: Storage> {
-    id: PeerId,
-    /// Where it is dialled.
-    url: S::Url,
-    generation: u32,
-    /// All its connections, in the order in which they joined. Invariant: at most one is `Open`.
-    connections: heapless::Vec<u32, MAX_CONNECTIONS_PER_PEER>,
-    /// Failed attempts since it was last up.
-    failed: u8,
-    /// The last of them.
-    last_failure: NotSentCause,
-    /// Messages wait to be written.
-    waiting: bool,
-    /// What the driver was told last: no message may begin to be written.
-    paused: bool,
-    /// A step waits that forgets the peer, unless something comes up before it is taken.
-    leaving: bool,
-}
-
-/// A connection in the table.
-#[derive(Debug, Clone)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct ConnectionSlot {
-    generation: u32,
-    role: Role,
-    state: ConnectionState,
-    /// The peer. `None` while the state is `Inbound` or `Closed`.
-    peer: Option<u32>,
-    /// Goes up with each connection.
-    order: u64,
-    /// The id was proven by the channel, not only claimed.
-    proven: bool,
-}
 
 /// The most steps that one input leads to: one for each connection of a peer, and a few for the peer itself.
 const STEPS_AN_INPUT: usize = MAX_CONNECTIONS_PER_PEER + 6;
