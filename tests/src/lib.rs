@@ -5,6 +5,7 @@ extern crate alloc;
 pub mod compliance;
 pub mod conformance;
 pub mod firmware;
+pub mod frames;
 pub mod fuzz;
 pub mod pair;
 pub mod script;

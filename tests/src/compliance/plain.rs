@@ -5,8 +5,9 @@ use kitfox_core::connection::CloseReason;
 use kitfox_core::node::NotSentCause;
 use kitfox_core::wire::{FrameType, Message};
 
-use super::strangers::{data, farewell, frame, preflight};
+use super::strangers::farewell;
 use super::{Adapter, Event, Node, PATIENCE, Party, Raw, SPACE, Terms, connected, two, within};
+use crate::frames::{data, frame, preflight};
 
 /// Where a stranger says that it is.
 fn stranger(name: &str) -> String {

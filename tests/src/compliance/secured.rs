@@ -6,8 +6,8 @@ use kitfox_core::node::NotSentCause;
 use kitfox_core::secure::HandshakeError;
 use kitfox_core::wire::Message;
 
-use super::strangers::preflight;
 use super::{Adapter, Event, Node, PATIENCE, Party, Raw, SPACE, SendError, Terms, id, two, within};
+use crate::frames::preflight;
 
 /// What is sent is handed back, and the other node was told nothing.
 async fn is_not_let_in<A: Adapter>(guest: &Party<A>, url: &str, host: &Party<A>) {

@@ -3,10 +3,10 @@
 use kitfox_core::wire::Message;
 
 use super::flow::place_of;
-use super::strangers::data;
 use super::{
     Adapter, Answers, Counters, Node, PATIENCE, Party, Raw, SPACE, Terms, connected, id, two, within,
 };
+use crate::frames::data;
 
 /// A frame with such a message.
 fn wire(text: &[u8]) -> u64 {

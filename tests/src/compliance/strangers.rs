@@ -2,35 +2,10 @@
 
 use core::time::Duration;
 
-use kitfox_core::wire::{FrameHeader, FrameType, Message, PeerUrl, PreflightPayload, UrlRules};
+use kitfox_core::wire::Message;
 
 use super::{Adapter, Node, PATIENCE, Party, Raw, SPACE, Terms, connected, within};
-
-/// The encoding of a message.
-pub(super) fn encoded(message: &Message<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; message.encoded_len()];
-    message.encode(&mut bytes).unwrap();
-    bytes
-}
-
-pub(super) fn frame(ty: FrameType, payload: &[u8]) -> Vec<u8> {
-    let mut frame = FrameHeader::new(ty, payload.len(), usize::MAX).unwrap().encode().to_vec();
-    frame.extend(payload);
-    frame
-}
-
-pub(super) fn data(message: &Message<'_>) -> Vec<u8> {
-    frame(FrameType::Data, &encoded(message))
-}
-
-pub(super) fn preflight(url: &str, message: &Message<'_>) -> Vec<u8> {
-    let url = PeerUrl::parse(url, &UrlRules::default()).unwrap();
-    let message = encoded(message);
-    let payload = PreflightPayload { url, message: &message };
-    let mut bytes = vec![0; payload.encoded_len()];
-    payload.encode(&mut bytes).unwrap();
-    frame(FrameType::Preflight, &bytes)
-}
+use crate::frames::data;
 
 /// What a stranger is told who never was let in: over a secured connection nothing, not a word goes unsealed.
 pub(super) fn farewell<A: Adapter>(reason: &[u8]) -> Vec<u8> {

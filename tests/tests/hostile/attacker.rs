@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
 use kitfox_smol::Builder;
+use kitfox_tests::frames::encoded;
 use kitfox_tests::script::wire;
 use snow::TransportState;
 
-use crate::common::{Event, Events, PATIENCE, Party, Raw, SPACE, encoded, frame, preflight, within};
+use crate::common::{Event, Events, PATIENCE, Party, Raw, SPACE, frame, preflight, within};
 use crate::noise::{self, FIRST_HEADER, id, key};
 
 /// Whose keys are whose. The node that is attacked is always Bob's.

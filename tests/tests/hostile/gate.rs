@@ -6,6 +6,7 @@ use kitfox_core::Config;
 use kitfox_core::connection::Timeout;
 use kitfox_core::wire::{FrameType, Message};
 use kitfox_smol::{CloseReason, NotSentCause, PeerLimits};
+use kitfox_tests::frames::encoded;
 
 use crate::attacker::*;
 use crate::common::*;

@@ -10,11 +10,13 @@ use async_io::Timer;
 use bytes::Bytes;
 use futures_lite::future;
 use kitfox_core::Config;
-use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message, PeerUrl, PreflightPayload, UrlRules};
+use kitfox_core::wire::{FrameHeader, FrameType, HEADER_BYTES, Message};
 use kitfox_smol::{
     BoxFuture, Builder, CloseReason, Closing, Down, DropReason, Handler, Limits, MessageId, Node,
     NotSentCause, Peer, PeerLimits, Refused, Returned,
 };
+
+pub(crate) use kitfox_tests::frames::{data, frame, preflight};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) const SPACE: &[u8] = b"garden";
@@ -278,31 +280,6 @@ impl Raw {
             _ => rest,
         }
     }
-}
-
-pub(crate) fn frame(ty: FrameType, payload: &[u8]) -> Vec<u8> {
-    let mut frame = FrameHeader::new(ty, payload.len(), usize::MAX).unwrap().encode().to_vec();
-    frame.extend(payload);
-    frame
-}
-
-pub(crate) fn encoded(message: &Message<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; message.encoded_len()];
-    message.encode(&mut bytes).unwrap();
-    bytes
-}
-
-pub(crate) fn data(message: &Message<'_>) -> Vec<u8> {
-    frame(FrameType::Data, &encoded(message))
-}
-
-pub(crate) fn preflight(url: &str, message: &Message<'_>) -> Vec<u8> {
-    let url = PeerUrl::parse(url, &UrlRules::default()).unwrap();
-    let message = encoded(message);
-    let payload = PreflightPayload { url, message: &message };
-    let mut bytes = vec![0; payload.encoded_len()];
-    payload.encode(&mut bytes).unwrap();
-    frame(FrameType::Preflight, &bytes)
 }
 
 pub(crate) fn unix_now() -> u64 {
