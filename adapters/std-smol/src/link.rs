@@ -379,12 +379,9 @@ impl Link {
                             register(&mut inner.waker, cx);
                         }
                     }
-                    let limit = before / 2;
-                    let changed = inner.outbox.len() <= limit;
+                    let queued = inner.outbox.len();
                     drop(inner);
-                    if changed {
-                        mailbox.notify();
-                    }
+                    mailbox.notify_written(queued);
                     result
                 }
                 None => tx.transmit_slices(now, |pieces| self.write(pieces)),
@@ -436,10 +433,9 @@ impl Link {
         if done {
             inner.waker.get_or_insert_with(|| waker.clone());
         }
+        let queued = inner.outbox.len();
         drop(inner);
-        if result.is_ok() {
-            mailbox.notify();
-        }
+        mailbox.notify_written(queued);
         done
     }
 

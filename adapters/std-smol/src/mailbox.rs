@@ -70,6 +70,10 @@ impl Budget {
 pub(crate) struct Mailbox {
     pub(crate) key: PeerKey,
     pub(crate) id: PeerId,
+    /// An outbox that holds no more has room again, in bytes.
+    low: usize,
+    /// The most that an outbox holds, in bytes.
+    max: usize,
     inner: Mutex<Inner>,
     /// The peer is up, or was given up, or its outbox has room, or is empty.
     pub(crate) changed: Event,
@@ -123,7 +127,9 @@ impl Mailbox {
             urls: Vec::new(),
         };
         let (inner, changed) = (Mutex::new(inner), Event::new());
-        Arc::new(Self { key, id, inner, changed, watched: AtomicBool::new(false) })
+        let max = config.outbox.max_bytes;
+        let low = config.high_water_bytes.min(max) / 2;
+        Arc::new(Self { key, id, low, max, inner, changed, watched: AtomicBool::new(false) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -149,14 +155,22 @@ impl Mailbox {
         }
     }
 
-    /// Waits until a message of `len` bytes has room and the outbox is at most half full; `false` if the peer goes.
-    pub(crate) async fn ready(&self, len: usize, limit: usize, budget: &Budget) -> bool {
+    /// Tells those who wait for room that something was written and `queued` bytes are left.
+    pub(crate) fn notify_written(&self, queued: usize) {
+        if queued <= self.low {
+            self.notify();
+        }
+    }
+
+    /// Waits until a message of `len` bytes has room and the outbox holds at most half of what stops it; `false` if the
+    /// peer goes.
+    pub(crate) async fn ready(&self, len: usize, budget: &Budget) -> bool {
         let needs = len.saturating_add(OVERHEAD);
         loop {
             let room = self.when(|inner| match inner.outbox.len() {
                 _ if inner.gone => Some(false),
                 0 => Some(true),
-                queued if queued <= limit / 2 && needs.saturating_add(queued) <= limit => Some(true),
+                queued if queued <= self.low && needs.saturating_add(queued) <= self.max => Some(true),
                 _ => None,
             });
             if !room.await {

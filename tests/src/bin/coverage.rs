@@ -95,7 +95,8 @@ fn complaints(folders: &BTreeMap<String, Lines>, committed: &BTreeMap<String, Li
         match committed.get(folder).map(|committed| committed.percent()) {
             None => complaints.push(format!("{folder} has no committed figure")),
             Some(before) if lines.percent() < before - TOLERANCE => {
-                complaints.push(format!("{folder}: {:.1} % of its lines, {before:.1} % before", lines.percent()));
+                complaints
+                    .push(format!("{folder}: {:.1} % of its lines, {before:.1} % before", lines.percent()));
             }
             Some(_) => {}
         }
@@ -167,9 +168,10 @@ fn most_missed(files: BTreeMap<String, Lines>) -> String {
 }
 
 fn print(folders: &BTreeMap<String, Lines>) -> String {
-    let mut text = "# Lines that tests run. `cargo run -p kitfox-tests --bin coverage -- --bless` writes this file.\n\
+    let mut text =
+        "# Lines that tests run. `cargo run -p kitfox-tests --bin coverage -- --bless` writes this file.\n\
                     # folder                    lines missed\n"
-        .to_owned();
+            .to_owned();
     for (folder, lines) in folders {
         text += &format!("{folder:<26} {:>6} {:>6}  # {:.1} %\n", lines.all, lines.missed, lines.percent());
     }
