@@ -40,7 +40,7 @@ const READ_MAX: usize = 64 << 10;
 /// Starts the tasks of a connection.
 pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap, Wire>) {
     let (buffer, alarm, guard) = (ReadBuffer::default(), Alarm::new(), shared.connection_task());
-    let reader = Reader {
+    let mut reader = Reader {
         shared: shared.clone(),
         link,
         rx,
@@ -52,7 +52,8 @@ pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap, Wire>) {
         _guard: guard,
     };
     let writer = write(shared.task(), reader.link.clone());
-    shared.spawn(reader.run());
+    // A block holds what it captures once; the future of an `async fn` holds what it was given a second time.
+    shared.spawn(async move { reader.run().await });
     shared.spawn(writer);
 }
 
@@ -136,7 +137,7 @@ fn end(shared: &Arc<Shared>, link: &Arc<Link>, closing: &Closing) {
 }
 
 impl Reader {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let closing = loop {
             match self.turn() {
                 Turn::Closed(closing) => break closing,
@@ -144,7 +145,7 @@ impl Reader {
                 Turn::Answer(id, answer) => self.answer(id, answer).await,
                 Turn::Randomness(id) => self.randomness(id),
                 Turn::Work => {
-                    let Self { shared, link, rx, .. } = &mut self;
+                    let Self { shared, link, rx, .. } = &mut *self;
                     link.with_tx(|tx| rx.work(shared.clock.now(), tx));
                     // A handshake takes its time from itself, and not from others on this thread.
                     yield_now().await;
@@ -325,6 +326,8 @@ impl Reader {
             before.wait().await;
         }
         self.peer = Some(session.peer.clone());
+        // The deadline of the gate, which nobody waits for any more: the system need not remember it.
+        self.alarm = Alarm::new();
         self.shared.tell(News::Up(session.peer.clone()));
     }
 
