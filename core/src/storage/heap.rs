@@ -260,7 +260,7 @@ pub struct HeapQueue {
 
 impl HeapQueue {
     /// Smallest allocation, in bytes.
-    const FLOOR: usize = 128;
+    const FLOOR: usize = 256;
 
     /// Puts `payload` at the end of the queue without copying it, or hands it back if that would pass the limit.
     pub(crate) fn push_shared(&mut self, payload: Bytes) -> Result<(), Bytes> {
