@@ -1,5 +1,7 @@
 //! What an idle connection of kitfox-smol holds on the heap, at the end that accepted it.
 
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // sockets and threads: std throughout
+
 use std::alloc::System;
 use std::net::TcpStream;
 use std::sync::Arc;
