@@ -60,7 +60,7 @@ pub(crate) struct Link {
     proceeds: AtomicBool,
     pub(crate) traffic: Traffic,
     /// The URL in the peer's preflight.
-    pub(crate) claimed: OnceLock<Box<str>>,
+    pub(crate) claimed: OnceLock<Arc<str>>,
     /// Set when the peer table has opened this connection.
     pub(crate) session: OnceLock<Session>,
 }

@@ -98,11 +98,11 @@ pub(crate) struct Inner {
     /// How often messages were given up, and why the last time.
     pub(crate) given_up: (u64, NotSentCause),
     /// How the last attempt to connect failed.
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<Box<Failure>>,
     /// The peer was forgotten: what is pushed here is heard by nobody.
     pub(crate) gone: bool,
     /// Texts by which it is found without the book.
-    pub(crate) urls: Vec<Box<str>>,
+    pub(crate) urls: Vec<Arc<str>>,
 }
 
 /// How an attempt to connect failed.
@@ -194,7 +194,7 @@ impl Inner {
 
     /// Why an attempt to connect was given up.
     pub(crate) fn connect_error(&mut self) -> ConnectError {
-        match (self.given_up.1, self.failure.take()) {
+        match (self.given_up.1, self.failure.take().map(|failure| *failure)) {
             (NotSentCause::DialFailed, Some(Failure::Dial(error))) => ConnectError::Dial(error),
             (NotSentCause::DialFailed, _) => ConnectError::DialTimeout,
             (NotSentCause::GateFailed(_), Some(Failure::Closed(closing))) => ConnectError::Closed(closing),

@@ -93,7 +93,7 @@ pub(crate) struct Shared {
     book: Mutex<Book>,
     /// Mailboxes by the text of a URL. Written when a peer comes or goes, read with every message: a lock for many
     /// readers is enough, since they only look and leave.
-    routes: RwLock<HashMap<Box<str>, Arc<Mailbox>>>,
+    routes: RwLock<HashMap<Arc<str>, Arc<Mailbox>>>,
     listening: Mutex<Vec<Listening>>,
     closing: AtomicBool,
     tasks: AtomicUsize,
@@ -177,7 +177,7 @@ impl Shared {
         self.routes.read().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
 
-    pub(crate) fn routes_mut(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Arc<Mailbox>>> {
+    pub(crate) fn routes_mut(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Arc<Mailbox>>> {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
