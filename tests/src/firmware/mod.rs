@@ -18,6 +18,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What is needed to run firmware and is not there, with what to do about it.
 pub fn missing() -> Option<String> {
+    if says("0") {
+        return Some("KITFOX_QEMU is 0".to_owned());
+    }
     let mut remedies = Vec::new();
     let runs = |program: &str| {
         Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status()
@@ -33,7 +36,11 @@ pub fn missing() -> Option<String> {
     if remedies.is_empty() { None } else { Some(remedies.join("; ")) }
 }
 
-/// Whether what is missing is a failure: the variable `KITFOX_QEMU` says so.
+/// Whether what is missing is a failure: the variable `KITFOX_QEMU` is 1. If it is 0, no firmware is run at all.
 pub fn is_mandatory() -> bool {
-    std::env::var_os("KITFOX_QEMU").is_some_and(|value| value == "1")
+    says("1")
+}
+
+fn says(what: &str) -> bool {
+    std::env::var_os("KITFOX_QEMU").is_some_and(|value| value == what)
 }
