@@ -294,3 +294,48 @@ pub(super) fn encode(entry: &Entry<'_>, bytes: &mut Vec<u8>) {
         bytes.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::taped::entry::TableCall;
+
+    const NOTE: Entry<'static> = Entry::Table { call: TableCall::NetworkUp(true), deadline: None };
+
+    /// A writer to a file that takes nothing.
+    fn failing(path: &Path) -> Writer {
+        std::fs::write(path, b"").unwrap();
+        let so_far = Recording { entries: 0, bytes: 0, missed: 0, state: RecordingState::Running };
+        let file = File::open(path).unwrap();
+        Writer { file, buffer: Vec::new(), max_bytes: u64::MAX, flushed: StdInstant::now(), so_far }
+    }
+
+    #[test]
+    fn where_the_file_takes_no_more_that_is_counted_and_nothing_else_happens() {
+        let path = std::env::temp_dir().join(format!("kitfox-recorder-{}", std::process::id()));
+        let mut writer = failing(&path);
+        let mut put = 0;
+        while writer.so_far.state == RecordingState::Running {
+            writer.put(&NOTE);
+            put += 1;
+        }
+        assert!(put > 1 && writer.so_far.missed == 0, "what waits is written together");
+        writer.put(&NOTE);
+        writer.end(End::Stopped);
+        assert!(matches!(writer.so_far.state, RecordingState::Failed(_)) && writer.so_far.state.is_cut());
+        assert_eq!((writer.so_far.missed, writer.buffer.len()), (1, 0));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_length_of_an_entry_is_believed_only_as_far_as_bytes_follow() {
+        let mut file = MAGIC.to_vec();
+        file.extend(VERSION.to_le_bytes());
+        file.extend([255; LEN_BYTES]);
+        file.extend([0; 100]);
+        assert!(matches!(Entries::new(&file[..]), Err(ReplayError::Malformed { entry: 0, .. })));
+        let mut entries = Entries { file: &file[10..], bytes: Vec::new() };
+        assert_eq!(entries.next().unwrap(), None);
+        assert!(entries.bytes.capacity() < 1 << 10);
+    }
+}
