@@ -257,33 +257,61 @@ fn a_bit_that_flips_in_a_recording_does_no_harm() {
 fn entries_in_any_order_do_no_harm() {
     test(async {
         let dir = Scratch::new("order");
-        let bytes = small(&dir, false).await;
-        let all = entries(&bytes);
-        let piece = |entry: &std::ops::Range<usize>| bytes[entry.start - 4..entry.end].to_vec();
-        let front = bytes[..all[0].end].to_vec();
-        // Left out, told twice, or exchanged with the next one.
-        for place in 1..all.len() - 1 {
-            let pieces: Vec<_> = all[1..].iter().map(piece).collect();
-            let (mut without, mut twice, mut exchanged) = (pieces.clone(), pieces.clone(), pieces.clone());
-            without.remove(place - 1);
-            twice.insert(place, pieces[place - 1].clone());
-            exchanged.swap(place - 1, place);
-            for pieces in [without, twice, exchanged] {
-                let _ = replay(&[front.clone(), pieces.concat()].concat()[..], None);
+        for secured in [false, true] {
+            let dir = Scratch(dir.file(&secured.to_string()));
+            fs::create_dir_all(&dir.0).unwrap();
+            let bytes = small(&dir, secured).await;
+            let key = secured.then(|| key(1));
+            let all = entries(&bytes);
+            let pieces: Vec<_> =
+                all[1..].iter().map(|entry| bytes[entry.start - 4..entry.end].to_vec()).collect();
+            let front = &bytes[..all[0].end];
+            let tries =
+                |pieces: &[Vec<u8>]| replay(&[front, &pieces.concat()].concat()[..], key.as_ref()).is_ok();
+            assert!(tries(&pieces));
+            // Left out, told twice, or exchanged with the next one.
+            let mut unseen = 0;
+            for place in 1..pieces.len() {
+                let (mut without, mut twice, mut exchanged) =
+                    (pieces.clone(), pieces.clone(), pieces.clone());
+                without.remove(place - 1);
+                twice.insert(place, pieces[place - 1].clone());
+                exchanged.swap(place - 1, place);
+                unseen += [without, twice, exchanged].iter().filter(|pieces| tries(pieces)).count();
+            }
+            assert!(unseen < 2 * pieces.len(), "{unseen} of {}", 3 * pieces.len());
+            // Chosen by chance.
+            let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+            for _ in 0..2000 {
+                let mut chosen = Vec::new();
+                for _ in 0..60 {
+                    random ^= random << 13;
+                    random ^= random >> 7;
+                    random ^= random << 17;
+                    chosen.push(pieces[random as usize % pieces.len()].clone());
+                }
+                tries(&chosen);
             }
         }
-        // The ones of any length of pseudo-random choice.
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        for _ in 0..2000 {
-            let mut pieces = Vec::new();
-            for _ in 0..60 {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                pieces.push(piece(&all[1 + random as usize % (all.len() - 1)]));
-            }
-            let _ = replay(&[front.clone(), pieces.concat()].concat()[..], None);
-        }
+    });
+}
+
+#[test]
+fn what_a_handler_that_panics_has_left_is_replayed() {
+    test(async {
+        let dir = Scratch::new("panic");
+        let path = dir.file("node");
+        let bob = Party::with(|builder| builder.record(&path), |_| {}).await;
+        bob.node.register_space(b"trap", |_: &Peer, _: &[u8]| panic!("a handler that panics")).unwrap();
+        let alice = Party::new().await;
+        alice.mute(b"trap");
+        alice.node.notify(&bob.url, b"trap", b"x").unwrap();
+        alice.up().await;
+        alice.down().await;
+        alice.node.notify(&bob.url, SPACE, b"still there?").unwrap();
+        assert_eq!(bob.hears().await, b"still there?");
+        bob.node.shutdown().await;
+        assert_eq!(replays(&path, None).received_messages, 2);
     });
 }
 
