@@ -189,8 +189,9 @@ impl Builder {
     }
 
     /// Records all that goes into the node's core in a new file, which only its owner can read: a secret, see
-    /// [`crate::record`]. The recording ends with [`Node::shutdown`], or when the node is gone. Default: nothing is
-    /// recorded.
+    /// [`crate::record`]. The recording ends with [`Node::shutdown`], or when the node is gone. A secured node is
+    /// replayed with its [`key`](Self::key), which has to be kept for that. Whoever uses the node waits for the file now
+    /// and then. Default: nothing is recorded.
     #[cfg(feature = "record")]
     pub fn record(mut self, path: impl Into<std::path::PathBuf>) -> Self {
         self.record = Some(path.into());

@@ -510,6 +510,42 @@ impl MuteOnce for Node {
 }
 
 #[test]
+fn what_was_refused_is_replayed() {
+    test(async {
+        let dir = Scratch::new("refused");
+        for (place, secured) in [false, true, false, true].into_iter().enumerate() {
+            let files = [dir.file(&format!("alice{place}")), dir.file(&format!("bob{place}"))];
+            // Refused is the preflight, or whoever comes before that; alice gives up at once.
+            let behave = |events: &mut crate::common::Events| match place / 2 {
+                0 => events.valid = Err(Refused),
+                _ => events.at_home = false,
+            };
+            let record = |path: &PathBuf| {
+                let path = path.clone();
+                move |builder: Builder| builder.record(path).limits(hasty())
+            };
+            let (alice, bob) = if secured {
+                let (one, two) = (record(&files[0]), record(&files[1]));
+                let alice = Party::secured(|builder| one(builder).key(key(20)), |_| {}).await;
+                (alice, Party::secured(|builder| two(builder).key(key(21)), behave).await)
+            } else {
+                let alice = Party::with(record(&files[0]), |_| {}).await;
+                (alice, Party::with(record(&files[1]), behave).await)
+            };
+            alice.node.notify(&bob.url, SPACE, b"may I?").unwrap();
+            within(async { while !matches!(alice.event().await, Event::NotSent(..)) {} }).await;
+            alice.node.shutdown().await;
+            bob.node.shutdown().await;
+            for (file, seed) in files.iter().zip([20, 21]) {
+                let replayed = load(file, secured.then(|| key(seed)).as_ref()).unwrap();
+                assert!(replayed.table_calls > 2 && replayed.tx_calls > 2, "{replayed:?}");
+                assert_eq!((replayed.ended, replayed.received_messages), (Ended::Stopped, 0));
+            }
+        }
+    });
+}
+
+#[test]
 fn nodes_that_dial_each_other_at_once_are_replayed() {
     test(async {
         let dir = Scratch::new("simultaneous");
