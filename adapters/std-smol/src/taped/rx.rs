@@ -122,6 +122,13 @@ impl Frames<'_, '_> {
 
     #[inline]
     pub(crate) fn next(&mut self, rules: &Rules) -> Option<Action<'_>> {
+        // An action that is looked at is copied: not where nobody wants to know.
+        if self.tape.is_on() { self.next_noted(rules) } else { self.frames.next(rules) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn next_noted(&mut self, rules: &Rules) -> Option<Action<'_>> {
         let Self { connection, frames, drained, tape, .. } = self;
         let action = frames.next(rules);
         match &action {
