@@ -79,6 +79,10 @@ pub struct Config {
     pub tx_queue: BufferLimits,
     /// Messages that wait for one peer of a [`Node`](crate::node::Node), whether it is connected or not.
     pub outbox: BufferLimits,
+    /// A transmit queue or outbox in which so many bytes wait accepts no further message until it holds less. The one
+    /// that passes it may be as long as any: for the sake of large messages small ones need not queue without end. Zero
+    /// is taken for one.
+    pub high_water_bytes: usize,
     /// Buffers give memory back that was not needed for this long.
     pub relax_interval: Duration,
 }
@@ -97,6 +101,7 @@ impl Config {
         rx_buffer: BufferLimits { min_bytes: 0, max_bytes: 100 << 20 },
         tx_queue: BufferLimits { min_bytes: 0, max_bytes: 200 << 20 },
         outbox: BufferLimits { min_bytes: 0, max_bytes: 200 << 20 },
+        high_water_bytes: 1 << 20,
         relax_interval: Duration::from_secs(1),
     };
 
@@ -109,6 +114,7 @@ impl Config {
         rx_buffer: BufferLimits { min_bytes: 0, max_bytes: 4 << 10 },
         tx_queue: BufferLimits { min_bytes: 0, max_bytes: 8 << 10 },
         outbox: BufferLimits { min_bytes: 0, max_bytes: 8 << 10 },
+        high_water_bytes: 8 << 10,
         ..Self::HOST
     };
 }

@@ -22,6 +22,7 @@ both_tiers![
     nothing_is_written_between_the_decision_to_close_and_its_step,
     nothing_is_written_while_a_replaced_connection_was_not_told_of,
     a_full_outbox_hands_the_message_back,
+    an_outbox_at_its_high_water_mark_hands_the_message_back,
     what_was_not_begun_goes_to_the_next_connection,
     bytes_that_nobody_takes_end_the_connection,
     a_silent_connection_is_probed,
@@ -191,6 +192,23 @@ fn a_full_outbox_hands_the_message_back<T: Storage>() {
     world.send(S, L, &[2; 30]).unwrap();
     settle(&mut world);
     assert_eq!(world.hosts[L].told, [up(URL_S), message(URL_S, &[1; 30]), message(URL_S, &[2; 30])]);
+}
+
+fn an_outbox_at_its_high_water_mark_hands_the_message_back<T: Storage>() {
+    let mut config = config();
+    config.connection.high_water_bytes = 60;
+    let mut world = World::<T, Trusting>::new(&config, &["a", "b"]);
+    world.send(S, L, &[1; 30]).unwrap();
+    world.send(S, L, &[2; 60]).unwrap();
+    let full = SendError::NotQueued(PushError::Backpressure);
+    assert_eq!(world.send(S, L, b""), Err(full));
+    settle(&mut world);
+    world.send(S, L, b"").unwrap();
+    settle(&mut world);
+    assert_eq!(
+        world.hosts[L].told,
+        [up(URL_S), message(URL_S, &[1; 30]), message(URL_S, &[2; 60]), message(URL_S, b"")]
+    );
 }
 
 fn what_was_not_begun_goes_to_the_next_connection<T: Storage>() {

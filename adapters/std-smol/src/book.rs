@@ -33,7 +33,7 @@ pub(crate) struct Book {
     places: Vec<Option<Place>>,
     /// By the index of the peer.
     mailboxes: Vec<Option<Arc<Mailbox>>>,
-    /// The last session of each peer, until everything about it was told.
+    /// The last session of each peer that has ended, until everything about it was told.
     telling: HashMap<PeerId, Arc<Told>>,
     next_number: u64,
     pub(crate) totals: Totals,
@@ -48,7 +48,7 @@ struct Place {
     id: ConnectionId,
     carrier: Carrier,
     /// How its session ended, to be told by its reader.
-    end: Option<SessionEnd>,
+    end: Option<Box<SessionEnd>>,
 }
 
 enum Carrier {
@@ -205,11 +205,19 @@ impl Book {
     }
 
     /// Lets messages to this URL find a mailbox without the book.
-    pub(crate) fn route(&self, shared: &Shared, mailbox: &Arc<Mailbox>, url: &str) {
+    pub(crate) fn route(
+        &self,
+        shared: &Shared,
+        mailbox: &Arc<Mailbox>,
+        url: impl Into<Arc<str>> + AsRef<str>,
+    ) {
         let mut inner = mailbox.lock();
-        if inner.urls.len() < MAX_URLS && !inner.urls.iter().any(|known| **known == *url) {
-            inner.urls.push(url.into());
-            shared.routes_mut().insert(url.into(), mailbox.clone());
+        if inner.urls.len() < MAX_URLS && !inner.urls.iter().any(|known| **known == *url.as_ref()) {
+            let url = url.into();
+            // Nearly every peer has one.
+            inner.urls.reserve_exact(1);
+            inner.urls.push(url.clone());
+            shared.routes_mut().insert(url, mailbox.clone());
         }
     }
 
@@ -231,7 +239,7 @@ impl Book {
             && let Some(key) = self.table.peer_of(link.id)
             && let Some(mailbox) = self.mailbox(shared, key)
         {
-            mailbox.lock().failure = Some(Failure::Closed(closing.clone()));
+            mailbox.lock().failure = Some(Box::new(Failure::Closed(closing.clone())));
         }
         let superseded = closing.reason == CloseReason::Disconnected
             && closing.message.starts_with(kitfox_core::connection::SUPERSEDED);
@@ -244,7 +252,7 @@ impl Book {
 
     /// What its reader is to tell about the end of a session.
     pub(crate) fn take_end(&mut self, id: ConnectionId) -> Option<SessionEnd> {
-        self.place(id)?.end.take()
+        self.place(id)?.end.take().map(|end| *end)
     }
 
     /// Everything about a session was told.
@@ -266,7 +274,7 @@ impl Book {
         if let Some(key) = self.table.peer_of(id)
             && let Some(mailbox) = self.mailbox(shared, key)
         {
-            mailbox.lock().failure = Some(Failure::Dial(error));
+            mailbox.lock().failure = Some(Box::new(Failure::Dial(error)));
         }
         let reason = CloseReason::Failed;
         self.table.ended(now, id, Ending { reason, superseded: false, waiting: false });
@@ -386,11 +394,12 @@ impl Book {
     /// A connection carries the messages of its peer from now on.
     fn up(&mut self, shared: &Shared, key: PeerKey, id: ConnectionId, after: &mut After) {
         let (Some(link), Some(mailbox)) = (self.link(id), self.mailbox(shared, key)) else { return };
-        let url = link.claimed.get().map_or("", |url| url);
+        let url = link.claimed.get().cloned().unwrap_or_default();
         let proven = self.table.is_proven(id);
-        let peer = Peer::new(url, mailbox.id, link.number, link.role.into()).proven(proven).keyed(key);
+        let peer =
+            Peer::new(url.clone(), mailbox.id, link.number, link.role.into()).proven(proven).keyed(key);
         let told = Arc::new(Told::default());
-        let before = self.telling.insert(mailbox.id, told.clone());
+        let before = self.telling.remove(&mailbox.id);
         let session =
             Session { peer: peer.clone(), claimed: !proven, opened_at: SystemTime::now(), told, before };
         link.begin(session, &mailbox, after);
@@ -406,7 +415,7 @@ impl Book {
             inner.peer = Some(peer.clone());
         }
         self.totals.opened += 1;
-        self.route(shared, &mailbox, peer.url());
+        self.route(shared, &mailbox, url);
         after.changed.push(mailbox);
     }
 
@@ -422,8 +431,13 @@ impl Book {
             unknown
         };
         self.totals.unknown_messages += unknown.map_or(0, |numbers| numbers.last - numbers.first + 1);
+        if let Some(link) = self.link(id)
+            && let Some(session) = link.session.get()
+        {
+            self.telling.insert(mailbox.id, session.told.clone());
+        }
         if let Some(place) = self.place(id) {
-            place.end = Some(SessionEnd { cause, unknown, after: Vec::new() });
+            place.end = Some(Box::new(SessionEnd { cause, unknown, after: Vec::new() }));
         }
         after.ended = Some((key, id));
         after.changed.push(mailbox);

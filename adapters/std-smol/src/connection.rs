@@ -1,6 +1,6 @@
 //! Drives one connection: the loop that [`Rx`] asks for, and the writer beside it.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ const READ_MAX: usize = 64 << 10;
 /// Starts the tasks of a connection.
 pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx) {
     let (buffer, alarm, guard) = (ReadBuffer::default(), Alarm::new(), shared.connection_task());
-    let reader = Reader {
+    let mut reader = Reader {
         shared: shared.clone(),
         link,
         rx,
@@ -49,7 +49,8 @@ pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx) {
         _guard: guard,
     };
     let writer = write(shared.task(), reader.link.clone());
-    shared.spawn(reader.run());
+    // A block holds what it captures once; the future of an `async fn` holds what it was given a second time.
+    shared.spawn(async move { reader.run().await });
     shared.spawn(writer);
 }
 
@@ -85,7 +86,7 @@ enum Turn {
     /// The gate is open.
     Up,
     /// A stream has no room for a message.
-    Deliver(StreamSender, Incoming),
+    Deliver(BoxFuture<'static, ()>),
     Closed(Closing),
 }
 
@@ -133,22 +134,23 @@ fn end(shared: &Arc<Shared>, link: &Arc<Link>, closing: &Closing) {
 }
 
 impl Reader {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         let closing = loop {
             match self.turn() {
                 Turn::Closed(closing) => break closing,
                 Turn::Again => {}
-                Turn::Answer(id, answer) => self.answer(id, answer).await,
+                // What is rare lies in a box: the task is as large as the largest of what it may wait for in place.
+                Turn::Answer(id, answer) => Box::pin(self.answer(id, answer)).await,
                 Turn::Randomness(id) => self.randomness(id),
                 Turn::Work => {
-                    let Self { shared, link, rx, .. } = &mut self;
+                    let Self { shared, link, rx, .. } = &mut *self;
                     link.with_tx(|tx| rx.work(shared.clock.now(), tx));
                     // A handshake takes its time from itself, and not from others on this thread.
                     yield_now().await;
                 }
-                Turn::Settle(id) => self.settle(id).await,
+                Turn::Settle(id) => Box::pin(self.settle(id)).await,
                 Turn::Up => self.up().await,
-                Turn::Deliver(stream, message) => self.deliver(stream, message).await,
+                Turn::Deliver(sending) => self.deliver(sending).await,
                 Turn::Read => {
                     // Others on this thread come first, and what has arrived by then is read at once.
                     yield_now().await;
@@ -168,7 +170,7 @@ impl Reader {
             }
         };
         let mut heard_end = matches!(closing.reason, CloseReason::Ended | CloseReason::Failed);
-        self.closed(closing).await;
+        Box::pin(self.closed(closing)).await;
         let (link, mut alarm) = (&self.link, Alarm::new());
         poll_fn(|cx| link.poll_linger(cx, &mut alarm, &mut heard_end)).await;
     }
@@ -244,7 +246,7 @@ impl Reader {
             } else if let Some(reason) = link.asked() {
                 frames.close(reason);
             }
-            if matches!(turn, Turn::Up | Turn::Deliver(..)) {
+            if matches!(turn, Turn::Up | Turn::Deliver(_)) {
                 break;
             }
             // What a handler has registered or blocked holds for the very next message.
@@ -322,13 +324,14 @@ impl Reader {
             before.wait().await;
         }
         self.peer = Some(session.peer.clone());
+        // The deadline of the gate, which nobody waits for any more: the system need not remember it.
+        self.alarm = Alarm::new();
         self.shared.tell(News::Up(session.peer.clone()));
     }
 
     /// Waits until a stream takes a message. Nothing is read meanwhile, which stops the peer.
-    async fn deliver(&mut self, stream: StreamSender, message: Incoming) {
+    async fn deliver(&mut self, mut sending: BoxFuture<'static, ()>) {
         let link = &self.link;
-        let mut sending = std::pin::pin!(stream.send(message));
         let woken = poll_fn(|cx| {
             if let Poll::Ready(reason) = link.poll_asked(cx) {
                 return Poll::Ready(Some(reason));
@@ -336,8 +339,7 @@ impl Reader {
             if link.is_broken() {
                 return Poll::Ready(Some(CloseReason::Failed));
             }
-            // A stream that is gone takes nothing: its space is not registered any more.
-            sending.as_mut().poll(cx).map(|_| None)
+            sending.as_mut().poll(cx).map(|()| None)
         });
         if let Some(reason) = woken.await {
             self.rx.close(reason);
@@ -485,7 +487,13 @@ fn count(traffic: &Traffic, wire_bytes: usize) {
 /// Gives a message to a stream, or leaves it to be given.
 fn pass_on(stream: &StreamSender, message: Incoming) -> Turn {
     match stream.try_send(message) {
-        Err(TrySendError::Full(message)) => Turn::Deliver(stream.clone(), message),
+        Err(TrySendError::Full(message)) => {
+            let stream = stream.clone();
+            Turn::Deliver(Box::pin(async move {
+                // A stream that is gone takes nothing: its space is not registered any more.
+                let _ = stream.send(message).await;
+            }))
+        }
         // A stream that is gone takes nothing.
         Ok(()) | Err(TrySendError::Closed(_)) => Turn::Read,
     }

@@ -18,7 +18,7 @@ use crate::stats::Direction;
 /// The peer at the other end of a connection. Cheap to clone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Peer {
-    identity: Arc<(Box<str>, PeerId)>,
+    identity: Arc<(Arc<str>, PeerId)>,
     connection: u64,
     direction: Direction,
     proven: bool,
@@ -27,7 +27,7 @@ pub struct Peer {
 
 impl Peer {
     /// A peer that claims its id.
-    pub(crate) fn new(url: &str, id: PeerId, connection: u64, direction: Direction) -> Self {
+    pub(crate) fn new(url: impl Into<Arc<str>>, id: PeerId, connection: u64, direction: Direction) -> Self {
         Self { identity: Arc::new((url.into(), id)), connection, direction, proven: false, key: None }
     }
 

@@ -59,6 +59,7 @@
 
 mod addr;
 mod book;
+mod boxed;
 mod builder;
 #[cfg(feature = "ring")]
 mod cipher;

@@ -59,7 +59,7 @@ pub(crate) struct Link {
     proceeds: AtomicBool,
     pub(crate) traffic: Traffic,
     /// The URL in the peer's preflight.
-    pub(crate) claimed: OnceLock<Box<str>>,
+    pub(crate) claimed: OnceLock<Arc<str>>,
     /// Set when the peer table has opened this connection.
     pub(crate) session: OnceLock<Session>,
 }
@@ -378,12 +378,9 @@ impl Link {
                             register(&mut inner.waker, cx);
                         }
                     }
-                    let limit = before / 2;
-                    let changed = inner.outbox.len() <= limit;
+                    let queued = inner.outbox.len();
                     drop(inner);
-                    if changed {
-                        mailbox.notify();
-                    }
+                    mailbox.notify_written(queued);
                     result
                 }
                 None => tx.transmit_slices_with(now, None, |pieces| self.write(pieces)),
@@ -435,10 +432,9 @@ impl Link {
         if done {
             inner.waker.get_or_insert_with(|| waker.clone());
         }
+        let queued = inner.outbox.len();
         drop(inner);
-        if result.is_ok() {
-            mailbox.notify();
-        }
+        mailbox.notify_written(queued);
         done
     }
 

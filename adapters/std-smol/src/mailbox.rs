@@ -70,6 +70,10 @@ impl Budget {
 pub(crate) struct Mailbox {
     pub(crate) key: PeerKey,
     pub(crate) id: PeerId,
+    /// An outbox that holds no more has room again, in bytes.
+    low: usize,
+    /// The most that an outbox holds, in bytes.
+    max: usize,
     inner: Mutex<Inner>,
     /// The peer is up, or was given up, or its outbox has room, or is empty.
     pub(crate) changed: Event,
@@ -94,11 +98,11 @@ pub(crate) struct Inner {
     /// How often messages were given up, and why the last time.
     pub(crate) given_up: (u64, NotSentCause),
     /// How the last attempt to connect failed.
-    pub(crate) failure: Option<Failure>,
+    pub(crate) failure: Option<Box<Failure>>,
     /// The peer was forgotten: what is pushed here is heard by nobody.
     pub(crate) gone: bool,
     /// Texts by which it is found without the book.
-    pub(crate) urls: Vec<Box<str>>,
+    pub(crate) urls: Vec<Arc<str>>,
 }
 
 /// How an attempt to connect failed.
@@ -123,7 +127,9 @@ impl Mailbox {
             urls: Vec::new(),
         };
         let (inner, changed) = (Mutex::new(inner), Event::new());
-        Arc::new(Self { key, id, inner, changed, watched: AtomicBool::new(false) })
+        let max = config.outbox.max_bytes;
+        let low = config.high_water_bytes.min(max) / 2;
+        Arc::new(Self { key, id, low, max, inner, changed, watched: AtomicBool::new(false) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -149,14 +155,22 @@ impl Mailbox {
         }
     }
 
-    /// Waits until a message of `len` bytes has room and the outbox is at most half full; `false` if the peer goes.
-    pub(crate) async fn ready(&self, len: usize, limit: usize, budget: &Budget) -> bool {
+    /// Tells those who wait for room that something was written and `queued` bytes are left.
+    pub(crate) fn notify_written(&self, queued: usize) {
+        if queued <= self.low {
+            self.notify();
+        }
+    }
+
+    /// Waits until a message of `len` bytes has room and the outbox holds at most half of what stops it; `false` if the
+    /// peer goes.
+    pub(crate) async fn ready(&self, len: usize, budget: &Budget) -> bool {
         let needs = len.saturating_add(OVERHEAD);
         loop {
             let room = self.when(|inner| match inner.outbox.len() {
                 _ if inner.gone => Some(false),
                 0 => Some(true),
-                queued if queued <= limit / 2 && needs.saturating_add(queued) <= limit => Some(true),
+                queued if queued <= self.low && needs.saturating_add(queued) <= self.max => Some(true),
                 _ => None,
             });
             if !room.await {
@@ -180,7 +194,7 @@ impl Inner {
 
     /// Why an attempt to connect was given up.
     pub(crate) fn connect_error(&mut self) -> ConnectError {
-        match (self.given_up.1, self.failure.take()) {
+        match (self.given_up.1, self.failure.take().map(|failure| *failure)) {
             (NotSentCause::DialFailed, Some(Failure::Dial(error))) => ConnectError::Dial(error),
             (NotSentCause::DialFailed, _) => ConnectError::DialTimeout,
             (NotSentCause::GateFailed(_), Some(Failure::Closed(closing))) => ConnectError::Closed(closing),

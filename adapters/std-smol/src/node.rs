@@ -96,7 +96,7 @@ pub(crate) struct Shared {
     book: Mutex<Book>,
     /// Mailboxes by the text of a URL. Written when a peer comes or goes, read with every message: a lock for many
     /// readers is enough, since they only look and leave.
-    routes: RwLock<HashMap<Box<str>, Arc<Mailbox>>>,
+    routes: RwLock<HashMap<Arc<str>, Arc<Mailbox>>>,
     listening: Mutex<Vec<Listening>>,
     closing: AtomicBool,
     tasks: AtomicUsize,
@@ -182,7 +182,7 @@ impl Shared {
         self.routes.read().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
     }
 
-    pub(crate) fn routes_mut(&self) -> RwLockWriteGuard<'_, HashMap<Box<str>, Arc<Mailbox>>> {
+    pub(crate) fn routes_mut(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Arc<Mailbox>>> {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -425,15 +425,15 @@ impl Node {
         PeerHandle::new(self, url)
     }
 
-    /// Waits until the outbox of a peer has room for a message of `len` bytes and is at most half full, and all
-    /// outboxes together have room too: what to do after [`SendError::Backpressure`].
+    /// Waits until the outbox of a peer has room for a message of `len` bytes and holds at most half of
+    /// [`high_water_bytes`](kitfox_core::Config::high_water_bytes), and all outboxes together have room too: what to do
+    /// after [`SendError::Backpressure`].
     ///
     /// # Errors
     /// [`NotConnected`] if the peer is not connected and nothing waits for it, or not any more.
     pub async fn ready(&self, peer: &str, len: usize) -> Result<(), NotConnected> {
         let mailbox = send::find(&self.shared, peer).ok_or(NotConnected)?;
-        let limit = self.shared.config.outbox.max_bytes;
-        if mailbox.ready(len, limit, &self.shared.budget).await { Ok(()) } else { Err(NotConnected) }
+        if mailbox.ready(len, &self.shared.budget).await { Ok(()) } else { Err(NotConnected) }
     }
 
     /// Ends every connection with a peer, and tells it `reason`. What waits for it is given up and handed back, and

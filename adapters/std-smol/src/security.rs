@@ -6,13 +6,15 @@ use kitfox_core::secure::{Credentials, Secured, Start};
 use kitfox_core::storage::HeapBuffer;
 use kitfox_core::wire::PeerUrl;
 
+use crate::boxed::Boxed;
+
 #[cfg(feature = "ring")]
 use crate::cipher::RingCipher as Cipher;
 #[cfg(not(feature = "ring"))]
 use kitfox_core::secure::ChaChaPoly as Cipher;
 
 /// What all connections run on.
-pub(crate) type Wire = OrPlain<Secured<HeapBuffer, Cipher>>;
+pub(crate) type Wire = OrPlain<Boxed<Secured<HeapBuffer, Cipher>>>;
 
 /// Both halves of a channel.
 type Halves = (<Wire as Channel>::Opener, <Wire as Channel>::Sealer);

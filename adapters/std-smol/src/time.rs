@@ -31,13 +31,14 @@ impl Clock {
 /// moves with every message costs nothing.
 #[derive(Debug)]
 pub(crate) struct Alarm {
-    timer: Timer,
+    /// There while it is armed: most connections that are idle wait for no deadline.
+    timer: Option<Box<Timer>>,
     armed: Option<Instant>,
 }
 
 impl Alarm {
     pub(crate) fn new() -> Self {
-        Self { timer: Timer::never(), armed: None }
+        Self { timer: None, armed: None }
     }
 
     /// Ready once `deadline` has come, or perhaps earlier.
@@ -50,12 +51,13 @@ impl Alarm {
         let Some(deadline) = deadline else { return Poll::Pending };
         if self.armed.is_none_or(|armed| deadline < armed) {
             let Some(at) = clock.to_std(deadline) else { return Poll::Pending };
-            self.timer.set_at(at);
+            self.timer.get_or_insert_with(|| Box::new(Timer::never())).set_at(at);
             self.armed = Some(deadline);
         }
-        match std::pin::Pin::new(&mut self.timer).poll_next(cx) {
+        let Some(timer) = &mut self.timer else { return Poll::Pending };
+        match std::pin::Pin::new(&mut **timer).poll_next(cx) {
             Poll::Ready(_) => {
-                self.armed = None;
+                (self.timer, self.armed) = (None, None);
                 Poll::Ready(())
             }
             Poll::Pending => Poll::Pending,

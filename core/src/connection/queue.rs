@@ -29,15 +29,19 @@ pub(crate) fn check_peer(max_frame_bytes: usize, message: &Message<'_>) -> Resul
     Ok(())
 }
 
-/// Queues a message, encoded into the queue, and returns the length of its frame's payload.
+/// Queues a message, encoded into the queue, unless `high_water` bytes wait; returns the length of its frame's payload.
 #[inline]
 pub(crate) fn push<Q: TxQueue>(
     queue: &mut Q,
     max_frame_bytes: usize,
+    high_water: usize,
     message: &Message<'_>,
 ) -> Result<usize, PushError> {
     let payload = message.encoded_len();
     let header = header(queue, max_frame_bytes, FrameType::Data, payload)?;
+    if queue.len() >= high_water {
+        return Err(PushError::Backpressure);
+    }
     let room = queue.reserve(HEADER_BYTES + payload).ok_or(PushError::Backpressure)?;
     if let Some((header_out, rest)) = room.split_first_chunk_mut() {
         *header_out = header.encode();
@@ -51,24 +55,25 @@ pub(crate) fn push<Q: TxQueue>(
 #[cfg(feature = "alloc")]
 const SHARE_FROM: usize = 2048;
 
-/// Queues a message without copying its payload, if that is long; returns the length of its frame's payload.
+/// As [`push`], without copying the payload, if that is long.
 #[cfg(feature = "alloc")]
 pub(crate) fn push_shared(
     queue: &mut HeapQueue,
     max_frame_bytes: usize,
+    high_water: usize,
     routing: &Message<'_>,
     data: Bytes,
 ) -> Result<usize, (PushError, Bytes)> {
     let message = Message { data: &data, ..*routing };
     if data.len() < SHARE_FROM {
-        return push(queue, max_frame_bytes, &message).map_err(|error| (error, data));
+        return push(queue, max_frame_bytes, high_water, &message).map_err(|error| (error, data));
     }
     let payload = message.encoded_len();
     let header = match header(queue, max_frame_bytes, FrameType::Data, payload) {
         Ok(header) => header,
         Err(error) => return Err((error, data)),
     };
-    if HEADER_BYTES + payload > queue.limit() - queue.len() {
+    if queue.len() >= high_water || HEADER_BYTES + payload > queue.limit() - queue.len() {
         return Err((PushError::Backpressure, data));
     }
     let (head, tail) = (message.head_len(), message.tail_len());

@@ -31,6 +31,8 @@ pub struct Tx<S: Storage, C: Channel = Plain> {
     queue: S::TxQueue,
     sealer: C::Sealer,
     max_frame_bytes: usize,
+    /// While so many bytes are queued no message is.
+    high_water: usize,
     tx_timeout: Span,
     relax_interval: Span,
     /// The latest time that was given when it mattered: an earlier one would make the connection stale too soon.
@@ -88,6 +90,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
             queue: S::TxQueue::with_limits(config.tx_queue),
             sealer,
             max_frame_bytes: config.max_frame_bytes,
+            high_water: config.high_water_bytes.max(1),
             tx_timeout: config.tx_timeout.into(),
             relax_interval: config.relax_interval.into(),
             latest: Instant::ZERO,
@@ -105,7 +108,7 @@ impl<S: Storage, C: Channel> Tx<S, C> {
     #[inline]
     pub fn push(&mut self, now: Instant, message: &Message<'_>) -> Result<(), PushError> {
         queue::check_peer(self.sealer.max_frame_bytes(), message)?;
-        let payload = queue::push(&mut self.queue, self.max_frame_bytes, message)?;
+        let payload = queue::push(&mut self.queue, self.max_frame_bytes, self.high_water, message)?;
         self.queued(now, payload);
         Ok(())
     }
@@ -416,7 +419,8 @@ impl<C: Channel> Tx<Heap, C> {
         {
             return Err((error, data));
         }
-        let payload = queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
+        let payload =
+            queue::push_shared(&mut self.queue, self.max_frame_bytes, self.high_water, routing, data)?;
         self.queued(now, payload);
         Ok(())
     }

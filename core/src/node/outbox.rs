@@ -15,6 +15,8 @@ use crate::wire::{FrameHeader, HEADER_BYTES, Message};
 pub struct Outbox<S: Storage> {
     queue: S::Outbox,
     max_frame_bytes: usize,
+    /// While so many bytes are queued nothing more is.
+    high_water: usize,
     /// Bytes of the frame that is being written which are still queued. Invariant: zero or less than a frame.
     frame_left: usize,
     /// The number of the next message to be accepted.
@@ -51,6 +53,7 @@ impl<S: Storage> Outbox<S> {
         Self {
             queue: S::Outbox::with_limits(config.outbox),
             max_frame_bytes: config.max_frame_bytes,
+            high_water: config.high_water_bytes.max(1),
             frame_left: 0,
             accepted: 0,
             written: 0,
@@ -69,7 +72,7 @@ impl<S: Storage> Outbox<S> {
     #[inline]
     pub fn push(&mut self, message: &Message<'_>) -> Result<u64, PushError> {
         queue::check_peer(self.peer_max_frame_bytes, message)?;
-        let payload = queue::push(&mut self.queue, self.max_frame_bytes, message)?;
+        let payload = queue::push(&mut self.queue, self.max_frame_bytes, self.high_water, message)?;
         Ok(self.accept(payload))
     }
 
@@ -289,7 +292,8 @@ impl Outbox<crate::storage::Heap> {
         {
             return Err((error, data));
         }
-        let payload = queue::push_shared(&mut self.queue, self.max_frame_bytes, routing, data)?;
+        let payload =
+            queue::push_shared(&mut self.queue, self.max_frame_bytes, self.high_water, routing, data)?;
         Ok(self.accept(payload))
     }
 }

@@ -1,6 +1,7 @@
 //! The tier without an allocator: every size is a constant.
 
 use core::fmt;
+use core::ops::{Deref, DerefMut};
 
 use super::{Buffer, BufferLimits, Owned, Pull, Seq, Table, TxQueue};
 use crate::error::CapacityError;
@@ -237,6 +238,8 @@ impl<const N: usize> fmt::Debug for FixedBuffer<N> {
 }
 
 impl<const N: usize> Buffer for FixedBuffer<N> {
+    type Aside<T: Clone> = InPlace<T>;
+
     const GIVES_BACK: bool = false;
 
     fn with_limits(limits: BufferLimits) -> Self {
@@ -274,6 +277,30 @@ impl<const N: usize> Buffer for FixedBuffer<N> {
 
     fn relax(&mut self) -> bool {
         false
+    }
+}
+
+/// What a [`Buffer`] of this tier keeps [aside](Buffer::Aside): it has nowhere else to put it.
+#[derive(Debug, Clone)]
+pub struct InPlace<T>(T);
+
+impl<T> From<T> for InPlace<T> {
+    fn from(value: T) -> Self {
+        Self(value)
+    }
+}
+
+impl<T> Deref for InPlace<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for InPlace<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 

@@ -191,6 +191,8 @@ impl fmt::Debug for HeapBuffer {
 }
 
 impl Buffer for HeapBuffer {
+    type Aside<T: Clone> = Box<T>;
+
     const GIVES_BACK: bool = true;
 
     fn with_limits(limits: BufferLimits) -> Self {

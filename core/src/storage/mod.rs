@@ -8,9 +8,11 @@ mod fixed;
 #[cfg(feature = "alloc")]
 mod heap;
 
-pub use fixed::{FixedBuffer, FixedBytes, FixedQueue, FixedSeq, FixedSizes, FixedTable, FixedText};
+pub use fixed::{FixedBuffer, FixedBytes, FixedQueue, FixedSeq, FixedSizes, FixedTable, FixedText, InPlace};
 #[cfg(feature = "alloc")]
 pub use heap::{Heap, HeapBuffer, HeapQueue, HeapTable};
+
+use core::ops::DerefMut;
 
 use crate::connection::Channel;
 use crate::error::CapacityError;
@@ -139,6 +141,10 @@ pub struct BufferLimits {
 
 /// Bytes in one piece, appended at the end and cleared at once.
 pub trait Buffer: core::fmt::Debug + Clone + 'static {
+    /// Where something large lies that is needed for a while only, a handshake say: aside where there is an allocator,
+    /// so that it takes no memory afterwards, and in place where there is none.
+    type Aside<T: Clone>: Clone + DerefMut<Target = T> + From<T>;
+
     /// Whether [`relax`](Self::relax) can ever do anything.
     const GIVES_BACK: bool;
 

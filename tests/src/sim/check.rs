@@ -82,7 +82,10 @@ impl Simulation {
                 });
                 let outbox = node.outbox(*key).filter(|_| there);
                 let (len, unwritten) = outbox.unwrap_or((0, false));
-                demand(len <= limits.outbox, &|| format!("{len} bytes in the outbox of {key:?}"));
+                // Below the high water mark one more message was accepted, of any length.
+                let connection = &host.config.connection;
+                let most = limits.outbox.min(connection.high_water_bytes + connection.max_frame_bytes);
+                demand(len <= most, &|| format!("{len} bytes in the outbox of {key:?}"));
                 // Of a frame that has begun so little may be written that nobody can tell what it is.
                 let unclear =
                     peer.up.and_then(|connection| host.sockets.get(&connection)).is_some_and(|socket| {

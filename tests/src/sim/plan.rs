@@ -260,6 +260,7 @@ impl Plan {
             rx_buffer: limits(max),
             tx_queue: limits(random.pick(&[256, 2_048])),
             outbox: limits(outbox),
+            high_water_bytes: outbox / 3,
             relax_interval: Duration::from_secs(1),
             ..Config::HOST
         };

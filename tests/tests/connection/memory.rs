@@ -16,6 +16,7 @@ use crate::{CONFIRM, FROM_ALICE, RAIN, open_acceptor, open_dialler};
 on_both_tiers!(
     the_queue_never_exceeds_its_limit_and_hands_back,
     what_never_fits_is_told_apart_from_what_does_not_fit_now,
+    a_queue_takes_nothing_at_its_high_water_mark_and_any_length_below_it,
     a_queue_can_be_used_again_once_it_is_drained,
     writes_of_every_length_give_the_same_stream,
     a_buffer_of_one_byte_is_enough_to_transmit,
@@ -218,6 +219,35 @@ fn what_never_fits_is_told_apart_from_what_does_not_fit_now<S: Storage>() {
     }
 }
 
+fn a_queue_takes_nothing_at_its_high_water_mark_and_any_length_below_it<S: Storage>() {
+    let config = Config { high_water_bytes: 300, ..config() };
+    let mut tx = Tx::<S>::new(&config, Plain::default());
+    // 5 + 4 + 100 + 8, twice; then one that is longer than the mark.
+    for len in [100, 100, 2000] {
+        tx.push(at(0), &Message::notify(SPACE, &vec![7; len])).unwrap();
+    }
+    let (full, counts) = (tx.pending(), tx.counts());
+    assert_eq!(tx.push(at(0), &Message::notify(SPACE, b"")), Err(PushError::Backpressure));
+    assert_eq!((tx.pending(), tx.counts()), (full, counts));
+    let mut out = vec![0; full];
+    tx.transmit(at(0), &mut out[..full - 300]);
+    assert_eq!(tx.push(at(0), &Message::notify(SPACE, b"")), Err(PushError::Backpressure));
+    tx.transmit(at(0), &mut out[..1]);
+    tx.push(at(0), &Message::notify(SPACE, b"")).unwrap();
+}
+
+#[test]
+fn a_shared_payload_is_handed_back_at_the_high_water_mark() {
+    let config = Config { high_water_bytes: 10_000, ..Config::HOST };
+    let mut tx = Tx::<Heap>::new(&config, Plain::default());
+    let routing = Message::notify(SPACE, &[]);
+    let (large, small) = (Bytes::from(vec![1; 1 << 20]), Bytes::from_static(b"small"));
+    tx.push_shared(at(0), &routing, large.clone()).unwrap();
+    for data in [large, small] {
+        assert_eq!(tx.push_shared(at(0), &routing, data.clone()), Err((PushError::Backpressure, data)));
+    }
+}
+
 fn a_queue_can_be_used_again_once_it_is_drained<S: Storage>() {
     let mut bob = open_acceptor::<S>();
     for round in 0..5 {
@@ -309,7 +339,8 @@ fn mixed(sizes: &[usize]) -> (Tx<Heap>, Vec<u8>) {
 
 #[test]
 fn a_shared_payload_is_not_copied() {
-    let mut tx = Tx::<Heap>::new(&Config::HOST, Plain::default());
+    let config = Config { high_water_bytes: usize::MAX, ..Config::HOST };
+    let mut tx = Tx::<Heap>::new(&config, Plain::default());
     let data = Bytes::from(vec![7; 1 << 20]);
     for _ in 0..10 {
         tx.push_shared(at(0), &Message::notify(SPACE, &[]), data.clone()).unwrap();

@@ -171,6 +171,7 @@ fn large_messages_arrive_whole() {
         let (alice, bob) = pair().await;
         let photo: Vec<u8> = (0..5u32 << 20).map(|place| (place % 251) as u8).collect();
         alice.node.notify_shared(&bob.url, SPACE, Bytes::from(photo.clone())).unwrap();
+        within(alice.node.ready(&bob.url, photo.len())).await.unwrap();
         alice.node.notify(&bob.url, SPACE, &photo).unwrap();
         bob.node.notify_shared(&alice.url, SPACE, Bytes::from(photo.clone())).unwrap();
         assert!(bob.hears().await == photo);
@@ -241,6 +242,33 @@ fn a_peer_that_does_not_read_is_backpressure_for_it_alone() {
 }
 
 #[test]
+fn what_waits_for_a_slow_peer_stays_at_the_high_water_mark() {
+    test(async {
+        let alice = Party::new().await;
+        let _lazy = Raw::opened(&alice.url, "lazy");
+        let peer = alice.up().await;
+        let frame = data(&Message::notify(SPACE, &[7; 60_000])).len();
+        let mark = Config::HOST.high_water_bytes;
+        // What the system's buffers take is not ours any more: so it is refused several times.
+        let mut refused = 0;
+        while refused < 10 {
+            let sent = alice.node.notify(peer.url(), SPACE, &[7; 60_000]);
+            let queued = alice.node.stats().queued_bytes;
+            assert!(queued < mark + frame, "{queued} bytes");
+            match sent {
+                Ok(_) => {}
+                Err(error) => {
+                    assert_eq!(error, SendError::Backpressure);
+                    refused += 1;
+                    future::yield_now().await;
+                }
+            }
+        }
+        assert_eq!(alice.node.stats().totals.outbox_full, 10);
+    });
+}
+
+#[test]
 fn a_peer_that_takes_nothing_for_too_long_is_closed() {
     test(async {
         let alice =
@@ -256,7 +284,9 @@ fn a_peer_that_takes_nothing_for_too_long_is_closed() {
 #[test]
 fn a_disconnect_tells_its_reason_after_what_was_written_and_hands_the_rest_back() {
     test(async {
-        let (alice, bob) = pair().await;
+        let patient = Config { high_water_bytes: 100 << 20, ..Config::HOST };
+        let (alice, bob) = (Party::configured(patient).await, Party::new().await);
+        connect(&alice, &bob).await;
         let big = Bytes::from(vec![7; 5 << 20]);
         let first = alice.node.notify_shared(&bob.url, SPACE, big.clone()).unwrap();
         let peer = first.peer;

@@ -314,7 +314,8 @@ fn a_peer_that_has_no_place_is_refused_and_counted() {
 #[test]
 fn a_full_stream_stops_the_peer_and_lets_it_go_on() {
     test(async {
-        let (alice, bob, carol) = (Party::new().await, Party::new().await, Party::new().await);
+        let patient = Config { high_water_bytes: 100 << 20, ..Config::HOST };
+        let (alice, bob, carol) = (Party::configured(patient).await, Party::new().await, Party::new().await);
         let stream = bob.node.register_space_stream(b"stream", 2).unwrap();
         for party in [&alice, &carol] {
             party.mute(b"stream");

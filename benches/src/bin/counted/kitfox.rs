@@ -7,8 +7,8 @@ use kitfox_benches::paths::{
     HUGE, KIB, LARGE, SIZES, SMALL, Size, TINY, deliver, module_batch, payload, read,
 };
 use kitfox_benches::secured;
-use kitfox_benches::world::{Fixed, NOW, connected, directory, module, space};
-use kitfox_core::connection::Input;
+use kitfox_benches::world::{Fixed, NOW, Spaces, connected, directory, module, space};
+use kitfox_core::connection::{Channel, Connection, Input};
 use kitfox_core::storage::{Heap, Storage};
 
 /// Reads in one round.
@@ -48,13 +48,24 @@ fn receive<S: Storage>(bench: &mut Bench, who: &str, size: Size) {
 
 /// To the bytes of the write: queue and copy.
 fn send<S: Storage>(bench: &mut Bench, who: &str, size: Size) {
-    let directory = directory::<S>(1, 1);
-    let (id, name, data) = (space(0), module(0), payload(size));
     // One at a time of those of which not all fit into a queue.
     let batch = if size.bytes > KIB.bytes { 1 } else { size.batch };
+    send_on(bench, who, size, batch, |directory| *connected::<S>(directory).0);
+}
+
+/// So many messages on a connection, to the bytes of the write.
+fn send_on<S: Storage, C: Channel>(
+    bench: &mut Bench,
+    who: &str,
+    size: Size,
+    batch: usize,
+    open: impl Fn(&Spaces<S>) -> Connection<S, C>,
+) {
+    let directory = directory::<S>(1, 1);
+    let (id, name, data) = (space(0), module(0), payload(size));
     let mut socket = vec![0; 2 << 20];
     bench.path(format!("send/{who}/{}", size.bytes), |meter| {
-        let (mut alice, _) = connected(&directory);
+        let mut alice = open(&directory);
         meter.rounds(|meter| {
             meter.measure(batch as u64, || {
                 let mut sent = 0;
@@ -101,19 +112,5 @@ fn secured(bench: &mut Bench, size: Size) {
             });
         });
     });
-    bench.path(format!("send/kitfox secured/{}", size.bytes), |meter| {
-        let (mut alice, _) = secured::open(&directory);
-        meter.rounds(|meter| {
-            meter.measure(batch as u64, || {
-                let mut sent = 0;
-                for _ in 0..batch {
-                    let data = black_box(&data);
-                    let pushed = alice.module(NOW, &directory, black_box(&id), black_box(&name), data);
-                    sent += u64::from(pushed.is_ok());
-                }
-                while black_box(alice.transmit(NOW, &mut wire)) > 0 {}
-                sent
-            });
-        });
-    });
+    send_on(bench, "kitfox secured", size, batch, |directory| secured::open(directory).0);
 }
