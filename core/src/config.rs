@@ -9,6 +9,7 @@ use crate::wire::{HEADER_BYTES, UrlRules};
 /// Limits of a router's tables. Tables of fixed size are further limited by that size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(clippy::exhaustive_structs)] // written as a literal by every user
 pub struct RouterLimits {
     /// Spaces that can be registered.
@@ -38,6 +39,7 @@ impl RouterLimits {
 /// What happens to a data frame that is longer than [`Config::max_frame_bytes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Oversize {
     /// The connection is closed.
@@ -50,6 +52,7 @@ pub enum Oversize {
 /// Limits and deadlines of one connection. Start from [`HOST`](Self::HOST) or [`DEVICE`](Self::DEVICE).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(clippy::exhaustive_structs)] // written with `..Config::HOST`
 pub struct Config {
     /// Longest frame in either direction, in bytes, header included. Kitsune2: 100 MiB. What is received is further

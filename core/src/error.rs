@@ -7,6 +7,7 @@ use crate::wire::{DecodeError, FrameError, PreflightError};
 /// The peer broke the protocol. The connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ProtocolError {
     /// A frame header that we do not take: unknown type or oversize.
@@ -45,6 +46,7 @@ pub enum ProtocolError {
 /// The caller used the API in a way that it does not allow. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ApiMisuse {
     /// No question with this id is open: it was answered already, its connection is closed, or it never was asked.
@@ -62,6 +64,7 @@ pub enum ApiMisuse {
 /// A limit of ours has been reached. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum CapacityError {
     /// A frame is longer than the buffer in which it would be put together.

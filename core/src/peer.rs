@@ -165,6 +165,36 @@ impl fmt::Display for PeerId {
     }
 }
 
+/// As its text.
+#[cfg(feature = "serde")]
+impl serde::Serialize for PeerId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> serde::Deserialize<'de> for PeerId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Takes the text of an id.
+        struct Text;
+
+        impl serde::de::Visitor<'_> for Text {
+            type Value = PeerId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the text of a peer id")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<PeerId, E> {
+                PeerId::new(text).ok_or_else(|| E::custom("not a peer id"))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
+    }
+}
+
 fn decode_hex(text: &[u8]) -> Option<[u8; KEY_BYTES]> {
     let mut key = [0; KEY_BYTES];
     if text.len() != 2 * KEY_BYTES {

@@ -24,4 +24,6 @@ mod documents {
     struct ByteVectors;
     #[doc = include_str!("../../docs/guides/firmware.md")]
     struct Firmware;
+    #[doc = include_str!("../../docs/guides/recording.md")]
+    struct Recording;
 }

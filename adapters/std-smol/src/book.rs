@@ -11,10 +11,7 @@ use bytes::Bytes;
 use futures_lite::future;
 use kitfox_core::Instant;
 use kitfox_core::connection::CloseReason;
-use kitfox_core::node::{
-    ConnectionId, DownCause, Ending, MessageId, NotSentCause, Numbers, PeerKey, PeerTable, Step,
-};
-use kitfox_core::storage::Heap;
+use kitfox_core::node::{ConnectionId, DownCause, Ending, MessageId, NotSentCause, Numbers, PeerKey, Step};
 use kitfox_core::wire::HEADER_BYTES;
 use kitfox_core::{CapacityError, PeerId};
 
@@ -25,12 +22,13 @@ use crate::link::{Link, Session};
 use crate::mailbox::{Failure, Mailbox};
 use crate::node::{Shared, TaskGuard};
 use crate::stats::Totals;
+use crate::taped::PeerTable;
 
 /// Texts by which one peer is found without the book.
 const MAX_URLS: usize = 4;
 
 pub(crate) struct Book {
-    pub(crate) table: PeerTable<Heap>,
+    pub(crate) table: PeerTable,
     /// By the index of the connection.
     places: Vec<Option<Place>>,
     /// By the index of the peer.
@@ -140,7 +138,7 @@ async fn keep_time(guard: TaskGuard) {
 }
 
 impl Book {
-    pub(crate) fn new(table: PeerTable<Heap>) -> Self {
+    pub(crate) fn new(table: PeerTable) -> Self {
         Self {
             table,
             places: Vec::new(),
@@ -201,7 +199,7 @@ impl Book {
             self.mailboxes.resize_with(key.index() + 1, || None);
         }
         let mailbox = &mut self.mailboxes[key.index()];
-        let mailbox = mailbox.get_or_insert_with(|| Mailbox::new(key, id, &shared.config));
+        let mailbox = mailbox.get_or_insert_with(|| Mailbox::new(key, id, &shared.config, &shared.tape));
         debug_assert!(mailbox.key == key, "a peer that was forgotten leaves no mailbox");
         Some(mailbox.clone())
     }

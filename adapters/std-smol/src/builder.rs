@@ -15,6 +15,7 @@ use crate::handler::{Handler, NoHandler};
 use crate::key_file::new_key;
 use crate::node::{Node, Setup, Shared};
 use crate::security::Security;
+use crate::taped::Tape;
 
 /// A future on the heap.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -64,6 +65,10 @@ pub struct Builder {
     key: Option<SecretKey>,
     network: Network,
     max_record_bytes: u16,
+    #[cfg(feature = "record")]
+    record: Option<std::path::PathBuf>,
+    #[cfg(feature = "record")]
+    record_max_bytes: u64,
 }
 
 /// Why a node was not made.
@@ -85,6 +90,9 @@ pub enum BuildError {
     NoSpawner,
     /// The system gave no random numbers.
     Random(getrandom::Error),
+    /// The file for the recording exists already, or cannot be written.
+    #[cfg(feature = "record")]
+    Record(std::io::Error),
 }
 
 impl Builder {
@@ -100,6 +108,10 @@ impl Builder {
             key: None,
             network: Network::default(),
             max_record_bytes: HOST_RECORD_BYTES,
+            #[cfg(feature = "record")]
+            record: None,
+            #[cfg(feature = "record")]
+            record_max_bytes: 1 << 30,
         }
     }
 
@@ -176,6 +188,24 @@ impl Builder {
         self
     }
 
+    /// Records all that goes into the node's core in a new file, which only its owner can read: a secret, see
+    /// [`crate::record`]. The recording ends with [`Node::shutdown`], or when the node is gone. A secured node is
+    /// replayed with its [`key`](Self::key), which has to be kept for that. Whoever uses the node waits for the file now
+    /// and then. Default: nothing is recorded.
+    #[cfg(feature = "record")]
+    pub fn record(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.record = Some(path.into());
+        self
+    }
+
+    /// The most bytes that a recording may have. Then it ends, and the node goes on:
+    /// [`Node::recording`] tells of it. Default: 1 GiB.
+    #[cfg(feature = "record")]
+    pub fn record_max_bytes(mut self, bytes: u64) -> Self {
+        self.record_max_bytes = bytes;
+        self
+    }
+
     /// Makes the node. It neither listens nor dials yet.
     ///
     /// # Errors
@@ -213,7 +243,17 @@ impl Builder {
         let spawner = self.spawner.or_else(default_spawner).ok_or(BuildError::NoSpawner)?;
         let seed = getrandom::u64().map_err(BuildError::Random)?;
         let setup = Setup { peer_id, id, advertise: self.advertise, seed, security };
-        Ok(Node::new(Shared::new(self.config, self.limits, setup, self.handler, spawner)))
+        #[cfg(feature = "record")]
+        let tape = match &self.record {
+            Some(path) => {
+                crate::record::start(path, self.record_max_bytes, &self.config, &self.limits, &setup)
+                    .map_err(BuildError::Record)?
+            }
+            None => Tape::default(),
+        };
+        #[cfg(not(feature = "record"))]
+        let tape = Tape::default();
+        Ok(Node::new(Shared::new(self.config, self.limits, setup, self.handler, spawner, tape)))
     }
 }
 
@@ -262,6 +302,8 @@ impl fmt::Display for BuildError {
             Self::IdAndKey => f.write_str("a plain node has a peer id, any other one a key"),
             Self::NoSpawner => f.write_str("no spawner was given"),
             Self::Random(error) => write!(f, "no random numbers: {error}"),
+            #[cfg(feature = "record")]
+            Self::Record(error) => write!(f, "the file for the recording: {error}"),
         }
     }
 }

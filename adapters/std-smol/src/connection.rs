@@ -11,11 +11,8 @@ use async_channel::TrySendError;
 use async_io::Async;
 use bytes::Bytes;
 use futures_lite::future::yield_now;
-use kitfox_core::connection::{
-    Action, Answer, Channel, CloseReason, Question, QuestionId, Refusal, Role, Rx, Wants,
-};
+use kitfox_core::connection::{Action, Answer, CloseReason, Question, QuestionId, Refusal, Role, Wants};
 use kitfox_core::router::DropReason;
-use kitfox_core::storage::Heap;
 use kitfox_core::wire::PeerUrl;
 use kitfox_core::{CapacityError, PeerId};
 use zeroize::Zeroizing;
@@ -27,9 +24,9 @@ use crate::handler::{Closing, Down, Peer, Refused};
 use crate::link::{Link, Written};
 use crate::node::{Shared, TaskGuard};
 use crate::registry::{Listener, ModuleTarget, Snapshot, SpaceTarget, StreamSender};
-use crate::security::Wire;
 use crate::space::Incoming;
 use crate::stats::{Direction, Traffic, add};
+use crate::taped::Rx;
 use crate::time::Alarm;
 
 /// Sizes of the buffer that the socket is read into. It exists only while bytes are there, and grows to what arrives
@@ -38,7 +35,7 @@ const READ_MIN: usize = 4 << 10;
 const READ_MAX: usize = 64 << 10;
 
 /// Starts the tasks of a connection.
-pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap, Wire>) {
+pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx) {
     let (buffer, alarm, guard) = (ReadBuffer::default(), Alarm::new(), shared.connection_task());
     let mut reader = Reader {
         shared: shared.clone(),
@@ -61,7 +58,7 @@ pub(crate) fn start(shared: &Arc<Shared>, link: Arc<Link>, rx: Rx<Heap, Wire>) {
 struct Reader {
     shared: Arc<Shared>,
     link: Arc<Link>,
-    rx: Rx<Heap, Wire>,
+    rx: Rx,
     /// Who the peer is, once the application was told.
     peer: Option<Peer>,
     buffer: ReadBuffer,
@@ -181,7 +178,7 @@ impl Reader {
     /// Shows the core what has arrived, and does what it says. Handlers run here.
     fn turn(&mut self) -> Turn {
         let Self { shared, link, rx, peer, buffer, .. } = self;
-        let mut snapshot = shared.registry.snapshot();
+        let mut snapshot = shared.registry.snapshot_for(|epoch| rx.sees(epoch));
         let mut turn = Turn::Read;
         let acceptor = rx.role() == Role::Acceptor;
         let mut frames = rx.read(shared.clock.now(), buffer.filled());
@@ -254,7 +251,7 @@ impl Reader {
             }
             // What a handler has registered or blocked holds for the very next message.
             if !shared.registry.is_current(&snapshot) {
-                snapshot = shared.registry.snapshot();
+                snapshot = shared.registry.snapshot_for(|epoch| frames.sees(epoch));
             }
         }
         let (taken, wants) = frames.finish();
@@ -422,8 +419,7 @@ impl Reader {
     async fn closed(&mut self, closing: Closing) {
         // The memory is free at once, not only when the socket is closed.
         self.buffer = ReadBuffer::default();
-        let opener = Wire::opener(None);
-        self.rx = Rx::accept(self.shared.clock.now(), &self.shared.config, opener);
+        self.rx = Rx::over(&self.shared.config);
         self.weigh();
         end(&self.shared, &self.link, &closing);
         self.link.finish(closing.reason);

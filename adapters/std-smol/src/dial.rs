@@ -9,7 +9,7 @@ use std::time::{Duration, Instant as StdInstant};
 use async_io::{Async, Timer};
 use event_listener::Event;
 use futures_lite::future;
-use kitfox_core::connection::{Role, Rx};
+use kitfox_core::connection::Role;
 use kitfox_core::node::{ConnectionId, ConnectionState};
 use kitfox_core::wire::PeerUrl;
 
@@ -68,16 +68,13 @@ pub(crate) async fn dial(guard: TaskGuard, order: Dial) {
     };
     // From here the time of the gate runs.
     let now = shared.clock.now();
-    let halves = shared.parse(url).and_then(|url| {
-        let (opener, sealer) = shared.setup.security.dial(url)?;
-        Some((Rx::dial(now, &shared.config, opener, url).ok()?.settling(), sealer))
-    });
-    let Some((rx, sealer)) = halves else { return fail(io::ErrorKind::InvalidInput.into()) };
     let number = shared.book().next_number();
+    let halves = shared.parse(url).and_then(|url| shared.making().dial(now, number, url));
+    let Some((rx, tx)) = halves else { return fail(io::ErrorKind::InvalidInput.into()) };
     let link = stream
         .get_ref()
         .peer_addr()
-        .and_then(|remote| Link::new(*id, number, Role::Dialler, stream, sealer, remote, shared));
+        .and_then(|remote| Link::new(*id, number, Role::Dialler, stream, tx, remote, shared));
     let link = match link {
         Ok(link) => Arc::new(link),
         Err(error) => return fail(error),

@@ -75,11 +75,14 @@ mod mailbox;
 mod node;
 #[cfg(feature = "pool")]
 mod pool;
+#[cfg(feature = "record")]
+pub mod record;
 mod registry;
 mod security;
 mod send;
 mod space;
 mod stats;
+mod taped;
 mod time;
 
 pub use builder::{BoxFuture, BuildError, Builder, Limits};

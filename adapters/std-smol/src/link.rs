@@ -10,9 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_io::Async;
 use kitfox_core::Instant;
-use kitfox_core::connection::{Channel, CloseReason, Role, Timeout, Tx};
+use kitfox_core::connection::{CloseReason, Role, Timeout};
 use kitfox_core::node::ConnectionId;
-use kitfox_core::storage::Heap;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::book::After;
@@ -20,8 +19,8 @@ use crate::events::Told;
 use crate::handler::Peer;
 use crate::mailbox::{Budget, Inner, Mailbox};
 use crate::node::Shared;
-use crate::security::Wire;
 use crate::stats::{ConnectionStats, Direction, Totals, Traffic, add, read};
+use crate::taped::Tx;
 use crate::time::{Alarm, Clock};
 
 /// After so much silence the system asks whether the peer is still there, and after as much again it is not.
@@ -89,7 +88,7 @@ pub(crate) struct Session {
 /// The transmit half and how far the connection's end has come. Locked for a write or a look; before a mailbox, after
 /// the book.
 struct Side {
-    tx: Tx<Heap, Wire>,
+    tx: Tx,
     /// Whose messages go out here, once the connection is open.
     mailbox: Option<Arc<Mailbox>>,
     /// This end wants the end. The first reason counts.
@@ -114,14 +113,14 @@ impl Link {
         number: u64,
         role: Role,
         stream: Async<TcpStream>,
-        sealer: <Wire as Channel>::Sealer,
+        tx: Tx,
         remote: SocketAddr,
         shared: &Shared,
     ) -> io::Result<Self> {
         stream.get_ref().set_nodelay(true)?;
         keep_alive(stream.get_ref());
         let side = Side {
-            tx: Tx::new(&shared.config, sealer),
+            tx,
             mailbox: None,
             asked: None,
             parted: false,
@@ -156,7 +155,7 @@ impl Link {
     }
 
     /// Uses the transmit half, and wakes the writer.
-    pub(crate) fn with_tx<T>(&self, use_it: impl FnOnce(&mut Tx<Heap, Wire>) -> T) -> T {
+    pub(crate) fn with_tx<T>(&self, use_it: impl FnOnce(&mut Tx) -> T) -> T {
         let mut side = self.side();
         let result = use_it(&mut side.tx);
         let writer = side.writer.take();
@@ -384,7 +383,7 @@ impl Link {
                     mailbox.notify_written(queued);
                     result
                 }
-                None => tx.transmit_slices(now, |pieces| self.write(pieces)),
+                None => tx.transmit_slices_with(now, None, |pieces| self.write(pieces)),
             };
             match result {
                 Ok(0) if side.ended.is_some() => {

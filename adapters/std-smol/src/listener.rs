@@ -12,7 +12,7 @@ use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::future;
 use kitfox_core::PeerId;
-use kitfox_core::connection::{CloseReason, Role, Rx};
+use kitfox_core::connection::{CloseReason, Role};
 use kitfox_core::node::Ending;
 use kitfox_core::wire::PeerUrl;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -240,7 +240,7 @@ fn accept(
     stream: Async<std::net::TcpStream>,
     remote: SocketAddr,
 ) -> Result<(), CloseReason> {
-    let (link, opener) = shared.with_book(|book, now, _| {
+    let (link, rx) = shared.with_book(|book, now, _| {
         if book.shut_down {
             return Err(CloseReason::Local);
         }
@@ -249,13 +249,13 @@ fn accept(
             CloseReason::Capacity(error)
         })?;
         let number = book.next_number();
-        let (opener, sealer) = shared.setup.security.accept();
-        match Link::new(id, number, Role::Acceptor, stream, sealer, remote, shared) {
+        let (rx, tx) = shared.making().accept(now, number);
+        match Link::new(id, number, Role::Acceptor, stream, tx, remote, shared) {
             Ok(link) => {
                 let link = Arc::new(link);
                 book.totals.accepted += 1;
                 book.link_up(&link);
-                Ok((link, opener))
+                Ok((link, rx))
             }
             Err(_) => {
                 let reason = CloseReason::Failed;
@@ -265,7 +265,6 @@ fn accept(
             }
         }
     })?;
-    let rx = Rx::accept(shared.clock.now(), &shared.config, opener);
-    connection::start(shared, link, rx.settling());
+    connection::start(shared, link, rx);
     Ok(())
 }

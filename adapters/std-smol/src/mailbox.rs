@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 
 use event_listener::Event;
-use kitfox_core::node::{ConnectionId, NotSentCause, Outbox, PeerKey};
-use kitfox_core::storage::Heap;
+use kitfox_core::node::{ConnectionId, NotSentCause, PeerKey};
 use kitfox_core::{Config, Instant, PeerId};
 
 use crate::error::ConnectError;
 use crate::handler::{Closing, Peer};
 use crate::link::Link;
+use crate::taped::{Outbox, Tape};
 
 /// What a message needs beside its payload, unless its space and module have very long names, in bytes.
 const OVERHEAD: usize = 1024;
@@ -82,7 +82,7 @@ pub(crate) struct Mailbox {
 }
 
 pub(crate) struct Inner {
-    pub(crate) outbox: Outbox<Heap>,
+    pub(crate) outbox: Outbox,
     /// The connection that writes, while one is open. Only then may a message be pushed without the book.
     pub(crate) writer: Option<ConnectionId>,
     /// Its writing task, to be woken. While it is here, it has nothing to write.
@@ -112,9 +112,9 @@ pub(crate) enum Failure {
 }
 
 impl Mailbox {
-    pub(crate) fn new(key: PeerKey, id: PeerId, config: &Config) -> Arc<Self> {
+    pub(crate) fn new(key: PeerKey, id: PeerId, config: &Config, tape: &Tape) -> Arc<Self> {
         let inner = Inner {
-            outbox: Outbox::new(config),
+            outbox: Outbox::new(key, config, tape),
             writer: None,
             waker: None,
             link: Weak::new(),

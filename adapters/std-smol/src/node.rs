@@ -11,7 +11,7 @@ use async_io::Timer;
 use bytes::Bytes;
 use event_listener::Event;
 use futures_lite::future;
-use kitfox_core::node::{MessageId, PeerTable};
+use kitfox_core::node::MessageId;
 use kitfox_core::router::{BlockedCounts, RegisterError};
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::{Message, PeerUrl};
@@ -29,6 +29,7 @@ use crate::security::Security;
 use crate::send::{self, PeerHandle};
 use crate::space::{MessageStream, Module, Space};
 use crate::stats::{BlockedStats, Stats};
+use crate::taped::{Making, PeerTable, Tape};
 use crate::time::Clock;
 
 /// How long a shutdown waits for tasks that should have ended.
@@ -83,6 +84,8 @@ pub(crate) struct Shared {
     pub(crate) registry: Arc<Registry>,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) setup: Setup,
+    /// Where calls into the core are noted, if they are recorded.
+    pub(crate) tape: Tape,
     pub(crate) budget: Budget,
     pub(crate) receive_bytes: AtomicUsize,
     pub(crate) news: NewsQueue,
@@ -135,12 +138,13 @@ impl Shared {
         setup: Setup,
         handler: Arc<dyn Handler>,
         spawner: Spawner,
+        tape: Tape,
     ) -> Arc<Self> {
-        let table = PeerTable::new(&limits.peers, setup.id, setup.seed);
+        let table = PeerTable::new(&limits.peers, setup.id, setup.seed, &tape);
         Arc::new(Self {
             config,
             clock: Clock::start(),
-            registry: Arc::new(Registry::new(&limits.router, setup.seed)),
+            registry: Arc::new(Registry::new(&limits.router, setup.seed, &tape)),
             handler,
             budget: Budget::new(limits.max_send_bytes),
             receive_bytes: AtomicUsize::new(0),
@@ -152,6 +156,7 @@ impl Shared {
             listening: Mutex::default(),
             limits,
             setup,
+            tape,
             spawner,
             closing: AtomicBool::new(false),
             tasks: AtomicUsize::new(0),
@@ -179,6 +184,11 @@ impl Shared {
 
     pub(crate) fn routes_mut(&self) -> RwLockWriteGuard<'_, HashMap<Arc<str>, Arc<Mailbox>>> {
         self.routes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What every connection is made with.
+    pub(crate) fn making(&self) -> Making<'_> {
+        Making { config: &self.config, security: &self.setup.security, tape: &self.tape }
     }
 
     /// A URL that was accepted before.
@@ -452,13 +462,13 @@ impl Node {
     /// See [`BlockError`].
     pub fn block(&self, peer_id: &str, space: Option<&[u8]>) -> Result<(), BlockError> {
         let id = PeerId::new(peer_id).ok_or(BlockError::NoPeerId)?;
-        self.shared.registry.change_blocks(|blocks| blocks.block(id, space)).map_err(BlockError::Capacity)
+        self.shared.registry.change_rules(|rules| rules.block(id, space)).map_err(BlockError::Capacity)
     }
 
     /// Takes back what [`block`](Self::block) did with the same arguments. Returns whether there was such a rule.
     pub fn unblock(&self, peer_id: &str, space: Option<&[u8]>) -> bool {
         PeerId::new(peer_id)
-            .is_some_and(|id| self.shared.registry.change_blocks(|blocks| blocks.unblock(id, space)))
+            .is_some_and(|id| self.shared.registry.change_rules(|rules| rules.unblock(id, space)))
     }
 
     /// The peers that are up, those that were longest first.
@@ -509,6 +519,12 @@ impl Node {
         }
     }
 
+    /// How far the node's recording has come, if it [records](Builder::record).
+    #[cfg(feature = "record")]
+    pub fn recording(&self) -> Option<crate::record::Recording> {
+        self.shared.tape.so_far()
+    }
+
     /// The URLs under which the node listens; or only the advertised one, if there is one.
     pub fn own_urls(&self) -> Vec<String> {
         let setup = &self.shared.setup;
@@ -548,6 +564,7 @@ impl Node {
             Timer::after(GRACE).await;
         };
         future::or(ended, late).await;
+        shared.tape.finish();
         shared.unflushed.load(Ordering::Acquire) + shared.connections.load(Ordering::Acquire)
     }
 }

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard, Weak};
 
 use event_listener::Event;
-use kitfox_core::router::{BlockList, Directory, ModuleKey, RegisterError, SpaceKey, Target};
-use kitfox_core::storage::Heap;
+use kitfox_core::router::{ModuleKey, RegisterError, SpaceKey, Target};
 use kitfox_core::{Peer, RouterLimits, router::SendRefused};
 
 use crate::handler::{ModuleHandler, SpaceHandler};
 use crate::space::Incoming;
+use crate::taped::{Rules, Tape};
 
 /// Where the messages of a stream go in.
 pub(crate) type StreamSender = async_channel::Sender<Incoming>;
@@ -28,8 +28,6 @@ pub(crate) enum ModuleTarget {
     Handler(Arc<dyn ModuleHandler>),
     Stream(StreamSender),
 }
-
-pub(crate) type Rules = Directory<Heap, BlockList<Heap>>;
 
 /// The rules and the handlers at one time. A reader holds one for a turn and never while it waits, so whoever waits
 /// for old snapshots to go waits for handlers that are running and for nothing else.
@@ -110,10 +108,10 @@ struct State {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: &RouterLimits, seed: u64) -> Self {
+    pub(crate) fn new(limits: &RouterLimits, seed: u64, tape: &Tape) -> Self {
         let released = Arc::new(Event::new());
         let current = Snapshot {
-            rules: Directory::new(limits, BlockList::new(limits).seeded(seed)),
+            rules: Rules::new(limits, seed, tape),
             epoch: 0,
             spaces: Vec::new(),
             modules: Vec::new(),
@@ -124,7 +122,14 @@ impl Registry {
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner).current.clone()
+        self.snapshot_for(|_| {})
+    }
+
+    /// The current snapshot, of whose epoch somebody is told before it can change.
+    pub(crate) fn snapshot_for(&self, tell: impl FnOnce(u64)) -> Arc<Snapshot> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        tell(state.current.epoch);
+        state.current.clone()
     }
 
     /// Whether `snapshot` is still the current one.
@@ -203,8 +208,8 @@ impl Registry {
         dismiss(handlers);
     }
 
-    pub(crate) fn change_blocks<T>(&self, change: impl FnOnce(&mut BlockList<Heap>) -> T) -> T {
-        self.change(|snapshot| change(snapshot.rules.policy_mut()))
+    pub(crate) fn change_rules<T>(&self, change: impl FnOnce(&mut Rules) -> T) -> T {
+        self.change(|snapshot| change(&mut snapshot.rules))
     }
 
     /// Changes the current snapshot in place if no reader holds it, else a copy of it.

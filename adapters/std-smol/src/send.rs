@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kitfox_core::connection::{NotDialable, PushError, check_dialable};
-use kitfox_core::node::{MessageId, Outbox};
+use kitfox_core::node::MessageId;
 use kitfox_core::router::SendRefused;
 use kitfox_core::secure::check_id;
-use kitfox_core::storage::Heap;
 use kitfox_core::wire::{HEADER_BYTES, Message, PeerUrl};
 use kitfox_core::{CapacityError, PeerId};
 
@@ -17,6 +16,7 @@ use crate::error::{ConnectError, SendError, Unsent};
 use crate::handler::Peer;
 use crate::mailbox::{Inner, Mailbox};
 use crate::node::{Node, Shared};
+use crate::taped::Outbox;
 
 /// From one message to the next, where each is written by whoever sends it: what a write to a socket takes, so that
 /// nobody who could share a write is slowed by more than that.
@@ -26,7 +26,7 @@ const SELDOM: Duration = Duration::from_micros(10);
 type Pushed = Result<MessageId, SendError>;
 
 /// Puts one message into an outbox.
-type Push<'a> = dyn FnMut(&mut Outbox<Heap>) -> Result<u64, PushError> + 'a;
+type Push<'a> = dyn FnMut(&mut Outbox) -> Result<u64, PushError> + 'a;
 
 /// A message on its way into an outbox.
 struct Parcel<'a> {

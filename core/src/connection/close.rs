@@ -7,6 +7,7 @@ use crate::error::{CapacityError, ProtocolError};
 /// Why a connection ends, as this end sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum CloseReason {
     /// The peer broke the protocol.
@@ -36,6 +37,7 @@ pub const SUPERSEDED: &[u8] = b"superseded";
 /// Who said no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Refusal {
     /// Whether the peer may connect: Kitsune2's `peer_connect`.
@@ -57,6 +59,7 @@ pub enum Refusal {
 /// What took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Timeout {
     /// The carrier was not established in time.

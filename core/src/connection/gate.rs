@@ -10,6 +10,7 @@ use crate::wire::PeerUrl;
 /// Names one question of one connection. Each is answered at most once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct QuestionId(pub(super) u32);
 
 /// What the core cannot decide. While a question is open its connection reads nothing; if it is not answered in

@@ -96,6 +96,7 @@ pub enum Action<'a> {
 /// What a connection wants from the one who drives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Wants {
     /// More bytes of the peer, or the next timeout.

@@ -60,6 +60,7 @@ pub struct TxCounts {
 /// Why a message was not queued. It is still the caller's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PushError {
     /// The queue has no room for it now. There will be when the peer has taken what is queued.

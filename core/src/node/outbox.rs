@@ -38,6 +38,7 @@ pub struct Outbox<S: Storage> {
 /// Numbers of messages. One in between that was told of as not sent is not meant: its fate is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(clippy::exhaustive_structs)] // two ends
 pub struct Numbers {
     /// The first one.

@@ -11,6 +11,7 @@ pub const MAX_CONNECTIONS_PER_PEER: usize = 6;
 /// Names one connection. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ConnectionId {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -26,6 +27,7 @@ impl ConnectionId {
 /// Names one stay of a peer in the table. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct PeerKey {
     pub(super) slot: u32,
     pub(super) generation: u32,
@@ -41,6 +43,7 @@ impl PeerKey {
 /// Limits and deadlines of the peer table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(clippy::exhaustive_structs)] // written with `..PeerLimits::HOST`
 pub struct PeerLimits {
     /// Peers at a time: connected, or with messages waiting for them.
@@ -67,6 +70,7 @@ pub struct PeerLimits {
 /// What happens to an accepted connection when all places for pending ones are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PendingPolicy {
     /// The oldest pending connection makes room.
@@ -126,6 +130,7 @@ pub enum ConnectionState {
 /// What the driver of a peer table is to do. Steps are carried out in the order in which they are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum Step {
     /// Dial the peer's URL, and say how that ended.
@@ -166,6 +171,7 @@ impl Step {
 /// Why a peer is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum DownCause {
     /// Its connection ended.
@@ -177,6 +183,7 @@ pub enum DownCause {
 /// Why messages were not sent. None of their bytes was ever written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum NotSentCause {
     /// No carrier to the peer could be established.
@@ -209,6 +216,7 @@ impl fmt::Display for NotSentCause {
 /// How a connection ended, as far as the rules care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(clippy::exhaustive_structs)] // written by every driver
 pub struct Ending {
     /// Why.

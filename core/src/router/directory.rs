@@ -45,6 +45,7 @@ pub struct Module<S: Storage> {
 /// Names one registration of a space. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SpaceKey {
     slot: u32,
     generation: u32,
@@ -53,6 +54,7 @@ pub struct SpaceKey {
 /// Names one registration of a module. It is never used again for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ModuleKey {
     slot: u32,
     generation: u32,
@@ -409,6 +411,7 @@ fn route_of_other(kind: Kind, data: &[u8]) -> Result<Route, ReceiveError<'_>> {
 /// Why a space or module is not registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum RegisterError {
     /// It is registered already: the caller's fault.

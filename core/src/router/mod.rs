@@ -170,6 +170,7 @@ pub enum Received<'m> {
 /// Why a message that decodes goes nowhere. None of these closes the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum DropReason {
     /// The policy blocks the peer in that space. Counted for the peer and the space.
@@ -236,6 +237,7 @@ impl core::error::Error for ReceiveError<'_> {}
 /// Why a message is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum SendRefused {
     /// The space is not registered here. Kitsune2 drops such a message in silence.

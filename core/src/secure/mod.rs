@@ -24,6 +24,7 @@ use blake2::{Blake2s256, Digest};
 /// A network: nodes of different networks do not understand each other's handshakes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Network([u8; 32]);
 
 impl Network {
@@ -63,6 +64,7 @@ pub const DEVICE_RECORD_BYTES: u16 = 1 << 10;
 /// read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum HandshakeError {
     /// The first bytes are not those of a secured channel. Plain frames, perhaps.

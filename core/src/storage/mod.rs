@@ -130,6 +130,7 @@ pub trait Table<T>: core::fmt::Debug + Clone {
 /// How many bytes a buffer keeps when it is idle, and how many it may grow to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[allow(clippy::exhaustive_structs)] // two bounds
 pub struct BufferLimits {
     /// Bytes that are kept when nothing is buffered. A buffer of fixed size ignores it.

@@ -112,6 +112,7 @@ impl FrameHeader {
 /// Why bytes are not a frame header that we take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum FrameError {
     /// Fewer than five bytes. On a live stream this only means that more must arrive.

@@ -63,6 +63,7 @@ impl<'a> PreflightPayload<'a> {
 /// Why bytes are not the payload of a preflight frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PreflightError {
     /// The payload ends before its URL does.

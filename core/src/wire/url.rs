@@ -25,6 +25,7 @@ use core::{fmt, str};
 /// Which paths a peer URL may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PathRule {
     /// No path or exactly one segment: `kitsune2_api` 0.5.0-dev.1.
@@ -38,6 +39,7 @@ pub enum PathRule {
 /// What a peer URL may look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct UrlRules {
     /// Which paths are accepted.
     pub path: PathRule,
@@ -97,6 +99,7 @@ impl Scheme {
 /// refusals differently, only the fact of a refusal is shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum UrlError {
     /// The text is longer than [`UrlRules::max_bytes`].

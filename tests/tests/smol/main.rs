@@ -7,4 +7,5 @@ mod gate;
 mod life;
 mod messages;
 mod peers;
+mod record;
 mod secured;

@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod messages;
 mod raw;
+mod record;
 mod secured;
 mod terminal;
 mod usage;

@@ -12,6 +12,7 @@ Commands:
   keygen    make a key, in a file that only its owner can read
   provision write a key's bytes for a microcontroller
   decode    explain bytes of the wire
+  replay    make the calls of a recording again, and compare what comes out
   bench     measure this machine: throughput and round trips over loopback
 
 Options:
@@ -63,6 +64,10 @@ Limits:
   --max-frame-bytes N     the longest frame, header included (104857600)
   --max-connections N     connections at a time (65536)
 
+Faults:
+  --record FILE           record all that it is told, for \"kitfox replay\"; keep FILE like the key
+  --record-max-bytes N    then the recording ends, and the node goes on (1073741824)
+
 Output:
   --json                  one JSON object a line, for programs: see docs/command.md
   -h, --help              this text
@@ -89,6 +94,8 @@ Usage: kitfox send PEER_URL [--key FILE | --plain] --space NAME [OPTIONS]
   --file FILE             the message, from a file; without --data and --file, from standard input
   --count N               send it N times (1)
   --wait-replies N        then wait for N messages from the peer in this space (0)
+  --record FILE           record all that it is told, for \"kitfox replay\"; keep FILE like the key
+  --record-max-bytes N    then the recording ends, and the node goes on (1073741824)
   --json                  one JSON object a line, for programs: see docs/command.md
   -h, --help              this text
 
@@ -144,6 +151,24 @@ Examples:
   kitfox decode --file stream.bin
   kitfox decode --secured --file acceptor.bin
   xxd -p frame.bin | kitfox decode
+";
+
+pub(crate) const REPLAY: &str = "\
+Replays what \"kitfox listen --record FILE\" has recorded: makes every call into the core again, and
+compares what comes out. The first difference is told, and the exit code is 1.
+
+Usage: kitfox replay FILE [--key KEYFILE] [--trace]
+
+  --key KEYFILE           the key of the node that was recorded, if it was a secured one
+  --trace                 every call, one a line, without messages and secrets
+  -h, --help              this text
+
+A recording holds all that was received and sent, and with the key it opens what was recorded: keep
+it like the key.
+
+Examples:
+  kitfox replay fault.rec --key node.key
+  kitfox replay fault.rec --key node.key --trace
 ";
 
 pub(crate) const BENCH: &str = "\

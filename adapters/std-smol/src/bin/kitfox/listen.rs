@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::names::{self, Hex, Name};
 use crate::node::{self, Identity};
 use crate::output::{Event, Output, Teller};
+use crate::record::Record;
 use crate::stop::Stop;
 
 /// What the command line says.
@@ -29,6 +30,7 @@ pub(crate) struct Options {
     echo: bool,
     max_frame_bytes: Option<usize>,
     max_connections: Option<usize>,
+    record: Record,
     json: bool,
 }
 
@@ -55,6 +57,8 @@ pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failur
             Long("max-connections") => {
                 options.max_connections = Some(args::size(args, "--max-connections", 1..=1 << 20)?);
             }
+            Long("record") => options.record.take_file(args)?,
+            Long("record-max-bytes") => options.record.take_max_bytes(args)?,
             Long("json") => options.json = true,
             other => return Err(other.unexpected().into()),
         }
@@ -66,6 +70,7 @@ pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failur
 impl Options {
     fn check(&mut self) -> Result<(), Failure> {
         self.identity.check()?;
+        self.record.check(&self.identity)?;
         if self.listen.is_empty() {
             return Err(Failure::usage("say where to listen: --listen 127.0.0.1:0 takes any free port"));
         }
@@ -103,6 +108,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         if !stop.shutdown(&node, &output).await? {
             eprintln!("kitfox listen: a peer did not take everything that was for it");
         }
+        options.record.tell(&node);
         Ok(())
     })
 }
@@ -115,7 +121,9 @@ fn make(options: &Options, output: &Arc<Output>) -> Result<Node, Failure> {
             [url] => builder.advertise(url),
             _ => builder,
         };
-        builder
+        options
+            .record
+            .build(builder)
             .handler(teller)
             .config(node::config(options.max_frame_bytes))
             .limits(node::limits(options.max_connections))

@@ -13,6 +13,8 @@ mod listen;
 mod names;
 mod node;
 mod output;
+mod record;
+mod replay;
 mod send;
 mod stop;
 mod text;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         "keygen" => run(&mut args, help::KEYGEN, keygen::parse, keygen::run),
         "provision" => run(&mut args, help::PROVISION, keygen::parse_provision, keygen::run_provision),
         "decode" => run(&mut args, help::DECODE, decode::parse, decode::run),
+        "replay" => run(&mut args, help::REPLAY, replay::parse, replay::run),
         "bench" => run(&mut args, help::BENCH, bench::parse, bench::run),
         other => return report("", &Failure::usage(format!("there is no command \"{other}\""))),
     };

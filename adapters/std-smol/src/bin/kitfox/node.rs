@@ -84,6 +84,9 @@ impl Identity {
                 Failure::usage("the URL of --advertise ends in the node's id: that of --key, or of --id where it is plain")
             }
             BuildError::AdvertisedScheme => Failure::usage(format!("--advertise: {error}{SCHEMES}")),
+            BuildError::Record(error) => Failure::usage(format!(
+                "--record: {error}; a file that exists is left as it is, and the directory must be there"
+            )),
             other => Failure::usage(other.to_string()),
         })
     }

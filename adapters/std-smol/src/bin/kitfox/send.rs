@@ -20,6 +20,7 @@ use crate::failure::Failure;
 use crate::names::{self, Hex, Name};
 use crate::node::Identity;
 use crate::output::{self, Output, Teller};
+use crate::record::Record;
 use crate::stop::Stop;
 use crate::text;
 
@@ -41,6 +42,7 @@ pub(crate) struct Options {
     source: Source,
     count: u64,
     wait_replies: u64,
+    record: Record,
     json: bool,
 }
 
@@ -71,12 +73,15 @@ pub(crate) fn parse(args: &mut lexopt::Parser) -> Result<Option<Options>, Failur
             Long("wait-replies") => {
                 options.wait_replies = args::number(args, "--wait-replies", 0..=u64::MAX)?;
             }
+            Long("record") => options.record.take_file(args)?,
+            Long("record-max-bytes") => options.record.take_max_bytes(args)?,
             Long("json") => options.json = true,
             Value(url) if peer.is_none() => peer = Some(url.to_string_lossy().into_owned()),
             other => return Err(other.unexpected().into()),
         }
     }
     options.identity.check()?;
+    options.record.check(&options.identity)?;
     options.peer = peer.ok_or_else(|| Failure::usage("say to whom to send: kitfox send PEER_URL"))?;
     args::peer_id(&options.peer)?;
     options.identity.check_peer(&options.peer)?;
@@ -97,7 +102,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
     let (tells_lost, lost) = async_channel::bounded(1);
     let replies = Arc::new(Replies::default());
     let teller = Teller { output: output.clone(), lost: Some(tells_lost) };
-    let node = options.identity.node(|builder| builder.handler(teller))?;
+    let node = options.identity.node(|builder| options.record.build(builder).handler(teller))?;
     let ear = |module: Option<&String>| Ear {
         space: options.space.clone(),
         module: module.cloned(),
@@ -119,6 +124,7 @@ pub(crate) fn run(options: Options) -> Result<(), Failure> {
         };
         let outcome = future::or(stopped, sending.all(&lost, &replies)).await;
         let ended = stop.shutdown(&node, &output).await;
+        options.record.tell(&node);
         outcome?;
         match ended? {
             true => Ok(()),
