@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use async_channel::TrySendError;
 use async_io::Async;
@@ -285,14 +285,25 @@ impl Reader {
         true
     }
 
-    /// Waits until the peer table lets the gate go on, but not for ever. Nothing is read meanwhile.
+    /// Waits until the peer table lets the gate go on, but not for ever. A dialler that has changed its mind says so and
+    /// ends: that is noticed. It has nothing else to say before it hears from us, and more than that is not read.
     async fn settle(&mut self, id: QuestionId) {
-        let Self { shared, link, rx, alarm, .. } = self;
+        let Self { shared, link, rx, alarm, buffer, .. } = self;
         let deadline = rx.poll_timeout();
+        let (listens, mut drained) = (rx.role() == Role::Acceptor, false);
         let woken = poll_fn(|cx| match link.poll_asked(cx) {
             Poll::Ready(reason) => Poll::Ready(Some(Woken::Asked(reason))),
             Poll::Pending if link.may_proceed() => Poll::Ready(None),
-            Poll::Pending => alarm.poll(cx, &shared.clock, deadline).map(|()| Some(Woken::Alarm)),
+            Poll::Pending => {
+                while listens && buffer.filled < READ_MIN {
+                    match buffer.poll_read(cx, link, &mut drained) {
+                        Poll::Ready(Woken::Bytes) => {}
+                        Poll::Ready(woken) => return Poll::Ready(Some(woken)),
+                        Poll::Pending => break,
+                    }
+                }
+                alarm.poll(cx, &shared.clock, deadline).map(|()| Some(Woken::Alarm))
+            }
         });
         match woken.await {
             None => {
@@ -301,6 +312,8 @@ impl Reader {
                 debug_assert!(answered.is_ok(), "the question is open until it is answered here");
             }
             Some(Woken::Asked(reason)) => rx.close(reason),
+            Some(Woken::End) => rx.close(CloseReason::Ended),
+            Some(Woken::Failed) => rx.close(CloseReason::Failed),
             Some(_) => rx.handle_timeout(shared.clock.now()),
         }
     }
@@ -392,24 +405,9 @@ impl Reader {
             if let Poll::Ready(reason) = link.poll_asked(cx) {
                 return Poll::Ready(Woken::Asked(reason));
             }
-            loop {
-                if drained {
-                    match link.stream.poll_readable(cx) {
-                        Poll::Pending if link.is_broken() => return Poll::Ready(Woken::Failed),
-                        Poll::Pending => {
-                            return alarm.poll(cx, &shared.clock, deadline).map(|()| Woken::Alarm);
-                        }
-                        Poll::Ready(Ok(())) => drained = false,
-                        Poll::Ready(Err(_)) => return Poll::Ready(Woken::Failed),
-                    }
-                }
-                match buffer.read(&link.stream) {
-                    Ok(0) => return Poll::Ready(Woken::End),
-                    Ok(_) => return Poll::Ready(Woken::Bytes),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => drained = true,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => return Poll::Ready(Woken::Failed),
-                }
+            match buffer.poll_read(cx, link, &mut drained) {
+                Poll::Pending => alarm.poll(cx, &shared.clock, deadline).map(|()| Woken::Alarm),
+                ready => ready,
             }
         })
         .await
@@ -574,6 +572,27 @@ impl ReadBuffer {
     fn take(&mut self, len: usize) {
         self.bytes.copy_within(len..self.filled, 0);
         self.filled -= len;
+    }
+
+    /// Ready with bytes, the end of the stream, or its failure. `drained`: the last read found nothing.
+    fn poll_read(&mut self, cx: &mut Context<'_>, link: &Link, drained: &mut bool) -> Poll<Woken> {
+        loop {
+            if *drained {
+                match link.stream.poll_readable(cx) {
+                    Poll::Pending if link.is_broken() => return Poll::Ready(Woken::Failed),
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(())) => *drained = false,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Woken::Failed),
+                }
+            }
+            match self.read(&link.stream) {
+                Ok(0) => return Poll::Ready(Woken::End),
+                Ok(_) => return Poll::Ready(Woken::Bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => *drained = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Poll::Ready(Woken::Failed),
+            }
+        }
     }
 
     /// One read of the socket. Without bytes the memory is given back.

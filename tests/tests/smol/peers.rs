@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -432,6 +432,36 @@ fn a_half_open_peer_that_comes_back_takes_its_place() {
         let mut rest = vec![0; len + expected.len()];
         second.stream.read_exact(&mut rest).unwrap();
         assert_eq!(rest[len..], expected);
+    });
+}
+
+/// As one of two nodes does that have dialled each other at once: its goodbye comes with its preflight or after it.
+#[test]
+fn a_connection_that_is_held_ends_when_its_peer_leaves() {
+    test(async {
+        for apart in [false, true] {
+            let patient = Config { preflight_timeout: Duration::from_secs(600), ..Config::HOST };
+            let bob = Party::configured(patient).await;
+            let first = Raw::opened(&bob.url, "fox");
+            bob.up().await;
+            let mut second = Raw::connect(&bob.url);
+            let mut said = preflight("ws://127.0.0.1:1/fox", &Message::preflight(b"hi"));
+            if apart {
+                second.send(&std::mem::take(&mut said));
+                let held = |stats: kitfox_smol::Stats| stats.totals.accepted == 2 && stats.pending == 0;
+                while !held(bob.node.stats()) {
+                    future::yield_now().await;
+                }
+            }
+            said.extend(data(&Message::disconnect(b"superseded")));
+            second.send(&said);
+            second.stream.shutdown(Shutdown::Write).unwrap();
+            assert_eq!(second.rest(), b"", "it is closed, and not only at its deadline");
+            let stats = bob.node.stats();
+            assert_eq!((stats.connections.len(), stats.totals.closed), (1, 1));
+            assert!(bob.events.is_empty(), "the one that is up is not concerned");
+            drop(first);
+        }
     });
 }
 
