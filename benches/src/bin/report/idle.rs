@@ -21,7 +21,7 @@ pub(crate) const COUNTS: [usize; 2] = [1000, 10_000];
 /// All connections are to be open after this.
 const LIMIT: Duration = Duration::from_secs(60);
 /// What was needed to open connections is given back in this time.
-const SETTLE: Duration = Duration::from_millis(500);
+const SETTLE: Duration = Duration::from_secs(3);
 
 /// So many idle connections.
 #[derive(Clone, Copy)]

@@ -87,10 +87,11 @@ fn message(handle: &Handle<Payload>) -> Result<Payload, Fault> {
 
 impl Link for Peerlink {
     fn send(&mut self, bytes: usize, messages: usize) -> Result<Duration, Fault> {
-        // So many messages are under way at most, and leave is given for a quarter of them at once.
-        let batch = (WINDOW / (HEADER + bytes) / 4).max(1);
+        // So many messages are under way at most, one at least, and leave is given for a quarter of them at once.
+        let window = (WINDOW / (HEADER + bytes)).max(1);
+        let batch = (window / 4).max(1);
         let (give, leave) = mpsc::channel();
-        (0..4).try_for_each(|_| give.send(()))?;
+        (0..window / batch).try_for_each(|_| give.send(()))?;
         let Self { alice, bob, to_bob, .. } = &*self;
         let payload = Payload(vec![7; bytes]);
         let start = Instant::now();
