@@ -157,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn every_bit_the_length_the_border_and_the_seed_count_for_keys_of_strangers() {
+        let (mut hashes, mut count) = (std::collections::BTreeSet::new(), 0);
+        for key in keys() {
+            for seed in [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03] {
+                let pairs = [hash_pair(seed, b"peer", &key), hash_pair(seed, &key, b"space")];
+                for hash in pairs.into_iter().chain([hash_seeded(seed, &key)]) {
+                    count += 1;
+                    hashes.insert(hash);
+                    assert_eq!(hashes.len(), count, "{key:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn similar_keys_spread_over_the_buckets_of_a_table() {
         for len in [8, 12, 32] {
             let mut buckets = [0u32; 256];
