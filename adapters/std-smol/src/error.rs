@@ -43,8 +43,8 @@ pub enum SendError {
     NotDialable(NotDialable),
     /// The rules say no: the space is not registered, or the peer is blocked in it.
     Refused(SendRefused),
-    /// The peer's outbox has no room now, or all outboxes together are full. [`Node::ready`](crate::Node::ready) waits
-    /// for room.
+    /// The peer's outbox has no room now (see [`high_water_bytes`](kitfox_core::Config::high_water_bytes)), or all
+    /// outboxes together are full. [`Node::ready`](crate::Node::ready) waits for room.
     Backpressure,
     /// The message is longer than a frame may be, or than the whole outbox: there will never be room.
     TooLarge,

@@ -380,7 +380,7 @@ impl Link {
                     }
                     let queued = inner.outbox.len();
                     drop(inner);
-                    mailbox.notify_written(queued);
+                    mailbox.notify_written(queued, budget);
                     result
                 }
                 None => tx.transmit_slices_with(now, None, |pieces| self.write(pieces)),
@@ -434,7 +434,7 @@ impl Link {
         }
         let queued = inner.outbox.len();
         drop(inner);
-        mailbox.notify_written(queued);
+        mailbox.notify_written(queued, budget);
         done
     }
 

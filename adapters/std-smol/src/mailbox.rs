@@ -20,6 +20,10 @@ const OVERHEAD: usize = 1024;
 pub(crate) struct Budget {
     used: AtomicUsize,
     limit: usize,
+    /// The most that one outbox holds, in bytes.
+    outbox_max: usize,
+    /// One that holds no more has room again, in bytes.
+    outbox_low: usize,
     wanted: AtomicBool,
     room: Event,
     /// Messages that found a full outbox, and those that found all of them full.
@@ -29,10 +33,13 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, config: &Config) -> Self {
+        let outbox_max = config.outbox.max_bytes;
         Self {
             used: AtomicUsize::new(0),
             limit,
+            outbox_max,
+            outbox_low: config.high_water_bytes.min(outbox_max) / 2,
             wanted: AtomicBool::new(false),
             room: Event::new(),
             outbox_full: AtomicU64::new(0),
@@ -70,10 +77,6 @@ impl Budget {
 pub(crate) struct Mailbox {
     pub(crate) key: PeerKey,
     pub(crate) id: PeerId,
-    /// An outbox that holds no more has room again, in bytes.
-    low: usize,
-    /// The most that an outbox holds, in bytes.
-    max: usize,
     inner: Mutex<Inner>,
     /// The peer is up, or was given up, or its outbox has room, or is empty.
     pub(crate) changed: Event,
@@ -127,9 +130,7 @@ impl Mailbox {
             urls: Vec::new(),
         };
         let (inner, changed) = (Mutex::new(inner), Event::new());
-        let max = config.outbox.max_bytes;
-        let low = config.high_water_bytes.min(max) / 2;
-        Arc::new(Self { key, id, low, max, inner, changed, watched: AtomicBool::new(false) })
+        Arc::new(Self { key, id, inner, changed, watched: AtomicBool::new(false) })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -156,8 +157,8 @@ impl Mailbox {
     }
 
     /// Tells those who wait for room that something was written and `queued` bytes are left.
-    pub(crate) fn notify_written(&self, queued: usize) {
-        if queued <= self.low {
+    pub(crate) fn notify_written(&self, queued: usize, budget: &Budget) {
+        if queued <= budget.outbox_low {
             self.notify();
         }
     }
@@ -170,7 +171,11 @@ impl Mailbox {
             let room = self.when(|inner| match inner.outbox.len() {
                 _ if inner.gone => Some(false),
                 0 => Some(true),
-                queued if queued <= self.low && needs.saturating_add(queued) <= self.max => Some(true),
+                queued
+                    if queued <= budget.outbox_low && needs.saturating_add(queued) <= budget.outbox_max =>
+                {
+                    Some(true)
+                }
                 _ => None,
             });
             if !room.await {

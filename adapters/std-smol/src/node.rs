@@ -146,7 +146,7 @@ impl Shared {
             clock: Clock::start(),
             registry: Arc::new(Registry::new(&limits.router, setup.seed, &tape)),
             handler,
-            budget: Budget::new(limits.max_send_bytes),
+            budget: Budget::new(limits.max_send_bytes, &config),
             receive_bytes: AtomicUsize::new(0),
             news: NewsQueue::default(),
             rearmed: Event::new(),

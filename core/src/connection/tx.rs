@@ -63,7 +63,8 @@ pub struct TxCounts {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum PushError {
-    /// The queue has no room for it now. There will be when the peer has taken what is queued.
+    /// The queue has no room for it now, or holds [`Config::high_water_bytes`] already. There will be room when the peer
+    /// has taken what is queued.
     Backpressure,
     /// Its frame is longer than a frame may be, or than the whole queue: there will never be room.
     TooLarge,
