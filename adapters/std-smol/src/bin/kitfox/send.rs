@@ -175,7 +175,8 @@ impl Sending<'_> {
             Err(Failure::peer(format!("the peer was lost: {reason}")))
         };
         let done = async {
-            future::or(self.write(), self.show_progress()).await?;
+            // In this order: what is written before anybody waits for it is shown as well.
+            future::or(self.show_progress(), self.write()).await?;
             replies.reach(self.options.wait_replies).await;
             if self.options.wait_replies == 0 {
                 Timer::after(last_word).await;
