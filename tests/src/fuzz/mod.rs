@@ -3,12 +3,14 @@
 
 mod connection;
 mod node;
+mod replay;
 mod router;
 mod secure;
 mod wire;
 
 pub use connection::connection;
 pub use node::node;
+pub use replay::replay;
 pub use router::router;
 pub use secure::secure;
 pub use wire::{url, wire};
@@ -17,9 +19,10 @@ pub use wire::{url, wire};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("connection", connection),
     ("node", node),
+    ("replay", replay),
     ("router", router),
     ("secure", secure),
     ("url", url),

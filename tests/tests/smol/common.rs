@@ -18,7 +18,7 @@ use kitfox_smol::{
 
 pub(crate) use kitfox_tests::frames::{data, frame, preflight};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) const SPACE: &[u8] = b"garden";
 
 /// Runs a test to its end, but not for ever.
