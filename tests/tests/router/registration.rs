@@ -7,6 +7,7 @@ on_both_tiers!(
     a_duplicate_module_is_an_error_value_and_changes_nothing,
     a_module_receives_nothing_before_its_space_is_registered,
     a_key_is_never_used_for_another_registration,
+    what_is_registered_at_one_time_has_indices_of_its_own,
     an_unregistered_space_takes_its_modules_with_it_and_no_others,
     what_is_not_registered_can_be_unregistered_without_effect,
     spaces_and_modules_with_the_same_joined_bytes_are_different,
@@ -86,6 +87,23 @@ fn a_key_is_never_used_for_another_registration<S: Tier>() {
     let new = directory.register_space(b"x").unwrap();
     assert_ne!(gone, new);
     assert_eq!(directory.space(b"x"), Some(new));
+}
+
+fn what_is_registered_at_one_time_has_indices_of_its_own<S: Tier>() {
+    let mut router = router::<S>();
+    let directory = router.directory_mut();
+    for _ in 0..2 {
+        let spaces: BTreeSet<_> =
+            [b"a", b"b", b"c"].map(|id| directory.register_space(id).unwrap().index()).into();
+        assert_eq!(spaces, (0..SPACES).collect());
+        let modules: BTreeSet<_> = [(b"a", "m"), (b"a", "n"), (b"b", "m"), (b"c", "m")]
+            .map(|(space, name)| directory.register_module(space, name).unwrap().index())
+            .into();
+        assert_eq!(modules, (0..MODULES).collect());
+        for id in [b"b", b"a", b"c"] {
+            assert!(directory.unregister_space(id));
+        }
+    }
 }
 
 fn an_unregistered_space_takes_its_modules_with_it_and_no_others<S: Tier>() {

@@ -142,7 +142,8 @@ fn we_dial_another_implementation() {
     assert_eq!(first[..6], wire("'kf' 01 01 008a"));
     let len = noise.read_message(&first[6..], &mut payload).unwrap();
     assert_eq!((&payload[..32], len), (&id_bytes(ALICE)[..], 42));
-    assert_eq!(payload[34..42], wire("00001000 00000000"));
+    // Records of 16 KiB, frames of 4,096 bytes, and no features.
+    assert_eq!(payload[32..42], wire("4000 00001000 00000000"));
     let mut second = [0; 200];
     let len = noise.write_message(&[wire(LIMITS), b"more".to_vec()].concat(), &mut second).unwrap();
     alice.receive(at(0), &[&(len as u16).to_be_bytes(), &second[..len]].concat());
@@ -166,6 +167,8 @@ fn keys_are_replaced_as_noise_says() {
     let (mut noise, mut bob) = dialled();
     // Two records each way so far, handshake not counted: Alice has written two, Bob one.
     let (mut written, mut read) = (2, 1);
+    // Every implementation has to know this number.
+    assert_eq!(REKEY_RECORDS, 65_536);
     for number in 0..REKEY_RECORDS + 5 {
         let data = format!("{:08}", number % 100_000_000);
         let message = wire(&format!("01 00000014 0802 1208 '{data}' 1a06 'garden'"));
