@@ -10,6 +10,7 @@ on_both_tiers!(
     only_blocked_messages_are_counted,
     incoming_and_outgoing_share_a_record_that_outlives_the_space,
     invented_urls_cost_one_number,
+    a_policy_behind_a_pointer_decides_as_it_would_itself,
 );
 
 fn messages_are_routed_by_the_receive_table<S: Tier>() {
@@ -219,4 +220,26 @@ fn invented_urls_cost_one_number<S: Tier>() {
         (urls[0].clone(), b"a".to_vec(), 2, 0),
         "those that have a place keep counting"
     );
+}
+
+fn a_policy_behind_a_pointer_decides_as_it_would_itself<S: Tier>() {
+    fn decisions<S: Tier, P: Policy>(policy: P) -> Vec<Result<(), SendRefused>> {
+        let mut router = Router::<S, P>::new(&S::LIMITS, 7, policy);
+        [b"a", b"b", b"c"]
+            .map(|space| {
+                router.directory_mut().register_space(space).unwrap();
+                router.directory().permit_send(&peer(ALICE), space)
+            })
+            .into()
+    }
+    let told = || {
+        let mut told = Told::default();
+        told.blocked.insert((ALICE.into(), b"a".into()));
+        told.local_agents.insert(b"b".into(), Some(false));
+        told
+    };
+    let expected = [Err(SendRefused::Blocked), Err(SendRefused::NoLocalAgents), Ok(())];
+    assert_eq!(decisions::<S, _>(told()), expected);
+    assert_eq!(decisions::<S, _>(&told()), expected);
+    assert_eq!(decisions::<S, Box<dyn Policy>>(Box::new(told())), expected);
 }
