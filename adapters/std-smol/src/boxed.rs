@@ -81,8 +81,8 @@ impl<H: Opener> Opener for InBox<H> {
         self.0.memory()
     }
 
-    fn relax(&mut self) -> bool {
-        self.0.relax()
+    fn relax(&mut self, staged_was_read: bool) -> bool {
+        self.0.relax(staged_was_read)
     }
 }
 

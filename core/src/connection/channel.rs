@@ -152,7 +152,9 @@ pub trait Opener: fmt::Debug + Clone {
     }
 
     /// Gives back memory that has not been needed since the last call. Returns whether there is more to give back.
-    fn relax(&mut self) -> bool {
+    /// `staged_was_read` says that nobody wants [`staged`](Self::staged) any more.
+    fn relax(&mut self, staged_was_read: bool) -> bool {
+        let _ = staged_was_read;
         false
     }
 }

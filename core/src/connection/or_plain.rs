@@ -97,8 +97,8 @@ impl<H: Opener> Opener for Half<H> {
         either!(self, half => Opener::memory(half))
     }
 
-    fn relax(&mut self) -> bool {
-        either!(self, half => Opener::relax(half))
+    fn relax(&mut self, staged_was_read: bool) -> bool {
+        either!(self, half => Opener::relax(half, staged_was_read))
     }
 }
 

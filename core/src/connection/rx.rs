@@ -377,7 +377,8 @@ impl<S: Storage, C: Channel> Rx<S, C> {
         self.latest = self.latest.max(now);
         let now = self.latest;
         if self.relax_at.is_some_and(|at| at <= now) {
-            let more = self.deframer.buffer_mut().relax() | self.opener.relax();
+            let staged_was_read = self.remembered.staged.is_empty();
+            let more = self.deframer.buffer_mut().relax() | self.opener.relax(staged_was_read);
             self.relax_at = more.then(|| now + self.limits.relax_interval);
         }
         if self.gate.deadline().is_some_and(|at| at <= now) {

@@ -391,7 +391,10 @@ impl<B: Buffer, A: Aead> connection::Opener for Opener<B, A> {
         self.stage.capacity()
     }
 
-    fn relax(&mut self) -> bool {
+    fn relax(&mut self, staged_was_read: bool) -> bool {
+        if staged_was_read && self.text.take().is_some() {
+            self.stage.clear();
+        }
         self.stage.relax()
     }
 }

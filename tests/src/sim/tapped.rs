@@ -154,8 +154,8 @@ impl<O: Opener> Opener for Watched<O> {
         self.opener.memory()
     }
 
-    fn relax(&mut self) -> bool {
-        self.opener.relax()
+    fn relax(&mut self, staged_was_read: bool) -> bool {
+        self.opener.relax(staged_was_read)
     }
 }
 

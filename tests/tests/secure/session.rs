@@ -1,15 +1,16 @@
 //! What users rely on.
 
-use kitfox_core::connection::{Channel, CloseReason, Input, PushError, SendError, Wants};
+use kitfox_core::connection::{Action, Channel, CloseReason, Input, PushError, SendError, Wants};
 use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
-use kitfox_core::storage::{BufferLimits, Storage};
+use kitfox_core::storage::{BufferLimits, Heap, Storage};
 use kitfox_core::{Config, PeerId, ProtocolError};
 use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{self, Chunks, Pace, Pair, SPACE, Side};
 use kitfox_tests::script::{Act, at, config};
 
 use crate::common::{
-    ALICE, BOB, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url, without_handshake,
+    ALICE, BOB, Secure, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url,
+    without_handshake,
 };
 
 on_both_tiers!(
@@ -231,6 +232,65 @@ fn keys_are_replaced_and_nobody_notices<S: Storage>() {
         let acts = pair.b.receive(at(0), &record);
         assert!(matches!(&acts[..], [Act::Notify { .. }]), "{acts:?}");
     }
+}
+
+/// Lets time pass until no timer is left.
+fn rest(side: &mut Secure<Heap>) {
+    for _ in 0..100 {
+        let Some(due) = side.connection.poll_timeout() else { return };
+        side.tell(due, Input::Timeout);
+    }
+    panic!("a timer without end");
+}
+
+#[test]
+fn memory_of_records_is_counted_and_given_back() {
+    let mut pair = open::<Heap>();
+    pair.a.notify(at(0), &[7; 2000]).unwrap();
+    let record = pair.a.written(at(0));
+    assert!(pair.a.connection.tx().memory() >= record.len(), "it was sealed there");
+    // In two reads it is put together.
+    pair.b.receive(at(0), &record[..1500]);
+    assert!(pair.b.connection.rx().memory() >= 1500);
+    pair.b.receive(at(0), &record[1500..]);
+    assert_eq!(pair.b.notified().len(), 1);
+    rest(&mut pair.a);
+    rest(&mut pair.b);
+    for side in [&pair.a, &pair.b] {
+        assert_eq!((side.connection.rx().memory(), side.connection.tx().memory()), (0, 0));
+    }
+}
+
+#[test]
+fn what_was_put_together_and_not_read_stays_however_long_it_takes() {
+    let mut pair = open::<Heap>();
+    for data in ["one", "two"] {
+        pair.a.notify(at(0), data.as_bytes()).unwrap();
+    }
+    let mut record = pair.a.written(at(0));
+    let (begun, rest) = record.split_at_mut(10);
+    let bob = &mut pair.b;
+    bob.receive(at(0), begun);
+    let mut actions = bob.connection.handle(at(0), Input::Bytes(rest));
+    assert!(matches!(actions.next(&bob.directory), Some(Action::Notify { data: b"one", .. })));
+    let _ = actions.finish();
+    for second in 1..10 {
+        let _ = bob.connection.handle(at(1000 * second), Input::Timeout).finish();
+    }
+    let mut actions = bob.connection.handle(at(10_000), Input::Bytes(&mut []));
+    assert!(matches!(actions.next(&bob.directory), Some(Action::Notify { data: b"two", .. })));
+}
+
+#[test]
+fn a_record_that_is_partly_written_is_pending() {
+    let mut pair = open::<Heap>();
+    pair.a.notify(at(0), &[7; 2000]).unwrap();
+    let whole = pair.a.connection.tx().pending();
+    let mut written = Vec::new();
+    assert_eq!(pair.a.pull(at(0), 100, &mut written), 100);
+    let (left, rest) = (pair.a.connection.tx().pending(), pair.a.written(at(0)));
+    assert!(whole > 2000 && left == rest.len(), "{whole} {left} {}", rest.len());
+    assert_eq!(pair.a.connection.tx().pending(), 0);
 }
 
 #[test]
