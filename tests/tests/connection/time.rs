@@ -163,6 +163,9 @@ fn a_frame_may_take_longer_the_more_its_header_announces<S: Storage>() {
         bob.receive(at(0), &[wire(FROM_ALICE), wire(CONFIRM)].concat());
         bob.written(at(0));
         bob.receive(at(100), &front(50));
+        // It is the header that counts: pieces gain no time.
+        bob.receive(at(200), &[7]);
+        bob.receive(at(300), &[7]);
         closes_at(&mut bob, 30_100 + more, Timeout::Frame);
     }
 }

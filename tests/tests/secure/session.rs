@@ -288,8 +288,13 @@ fn a_record_that_is_partly_written_is_pending() {
     let whole = pair.a.connection.tx().pending();
     let mut written = Vec::new();
     assert_eq!(pair.a.pull(at(0), 100, &mut written), 100);
-    let (left, rest) = (pair.a.connection.tx().pending(), pair.a.written(at(0)));
+    let left = pair.a.connection.tx().pending();
+    pair.a.tell(at(1000), Input::Timeout);
+    pair.a.tell(at(2000), Input::Timeout);
+    let rest = pair.a.written(at(2000));
     assert!(whole > 2000 && left == rest.len(), "{whole} {left} {}", rest.len());
+    pair.b.receive(at(2000), &[written, rest].concat());
+    assert_eq!(pair.b.notified().len(), 1);
     assert_eq!(pair.a.connection.tx().pending(), 0);
 }
 
