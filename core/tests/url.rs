@@ -1,11 +1,12 @@
 //! Peer URLs against the vectors of Kitsune2 and, input by input, against crate `url` 2.5.8.
 
+use kitfox_core::PeerId;
 use kitfox_core::wire::{PathRule, PeerUrl, Scheme, UrlError, UrlRules};
 use proptest::prelude::*;
 use serde_json::Value;
 
-const SINGLE: UrlRules = UrlRules { path: PathRule::SingleSegment, max_bytes: usize::MAX };
-const MULTI: UrlRules = UrlRules { path: PathRule::MultiSegment, max_bytes: usize::MAX };
+const SINGLE: UrlRules = UrlRules { max_bytes: usize::MAX, ..UrlRules::SINGLE_SEGMENT };
+const MULTI: UrlRules = UrlRules { max_bytes: usize::MAX, ..UrlRules::MULTI_SEGMENT };
 
 /// Section 3.1 (and 3.9) of the specification, in terms of crate `url`.
 fn oracle(text: &str, path_rule: PathRule) -> bool {
@@ -619,4 +620,12 @@ fn equality_is_that_of_the_text_and_the_value_is_one_slice() {
     assert_ne!(parse("ws://a:1/%41"), parse("ws://a:1/A"));
     assert_eq!(parse("ws://a:1/A").unwrap().to_string(), "ws://a:1/A");
     assert_eq!(size_of::<PeerUrl<'_>>(), size_of::<&str>());
+}
+
+#[test]
+fn ids_are_ordered_by_their_bytes() {
+    let ids = [[1; 32], [2; 32], [3; 32]].map(PeerId::from_key);
+    assert!(ids.is_sorted_by(|one, next| one < next) && !ids.is_sorted_by(|one, next| one > next));
+    let texts = ["alice", "bob"].map(|text| PeerId::new(text).unwrap());
+    assert!(texts[0] < texts[1] && texts[0] <= texts[0]);
 }
