@@ -14,6 +14,7 @@ both_tiers![
     when_both_dial_the_larger_ids_connection_stays,
     the_larger_id_holds_a_preflight_while_it_dials,
     when_the_larger_id_cannot_dial_the_hold_ends_the_wait,
+    two_holds_that_end_at_once_are_both_answered,
     when_the_smaller_id_cannot_dial_nobody_waits,
     an_answer_that_comes_too_late_is_taken_back,
     an_older_preflight_after_the_choice_changes_nothing,
@@ -102,6 +103,30 @@ fn when_the_larger_id_cannot_dial_the_hold_ends_the_wait<T: Storage>() {
     let closed = Told::Rejected(CloseReason::Superseded);
     assert_eq!(world.hosts[L].told, [closed, up(URL_S), message(URL_S, b"from S")]);
     assert_connected(&world);
+}
+
+/// Scenario 4, with two peers at the same moment.
+fn two_holds_that_end_at_once_are_both_answered<T: Storage>() {
+    let mut world = World::<T, Trusting>::new(&config(), &["a", "b", "c"]);
+    for smaller in [0, 1] {
+        world.hanging.push((2, smaller));
+        world.send(2, smaller, b"from L").unwrap();
+        world.send(smaller, 2, b"from S").unwrap();
+    }
+    settle(&mut world);
+    let held = states(&world, 2).iter().filter(|&&state| state == ConnectionState::Held).count();
+    assert_eq!(held, 2);
+    // One deadline after the other, before anything arrives.
+    let hold = config().peers.hold;
+    while world.hosts[2].node.poll_timeout().is_some_and(|at| at.as_micros() <= hold.as_micros() as u64) {
+        assert!(world.step(Tick(2)));
+    }
+    settle(&mut world);
+    assert_eq!(world.hosts[2].now.as_micros(), hold.as_micros() as u64);
+    for smaller in [0, 1] {
+        assert!(world.hosts[smaller].told.contains(&message("ws://10.0.0.3:80/c", b"from L")));
+    }
+    assert_eq!(world.live_links(), 2);
 }
 
 /// Scenario 5.

@@ -6,11 +6,12 @@ use core::time::Duration;
 
 use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
 use kitfox_core::node::{
-    Action, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, SendError,
+    Action, ConnectionId, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, SendError,
 };
-use kitfox_core::router::BlockList;
+use kitfox_core::router::{BlockList, SendRefused};
 use kitfox_core::storage::Storage;
-use kitfox_core::wire::{PeerUrl, UrlRules};
+use kitfox_core::wire::{FrameType, HEADER_BYTES, Kind, Message, PeerUrl, UrlRules};
+use kitfox_tests::frames::{data, frame};
 use kitfox_tests::world::Event::{self, Accept, Break, Connect, Deliver, Notice, Tick};
 use kitfox_tests::world::{SPACE, Told, Trusting, World};
 use tiers::*;
@@ -33,6 +34,15 @@ both_tiers![
     a_resend_from_inside_not_sent_does_not_loop,
     many_things_done_from_inside_are_refused_before_steps_overflow,
     a_peer_that_leaves_and_is_sent_to_at_once_stays,
+    what_comes_in_one_read_with_a_confirm_is_told_after_the_peer_is_up,
+    a_peers_last_words_are_told_with_its_end,
+    a_goodbye_can_be_written_before_the_peer_is_told_to_be_down,
+    pieces_are_the_bytes_that_transmit_copies,
+    a_node_says_whether_there_is_something_to_write,
+    the_earliest_deadline_of_a_connection_counts,
+    a_socket_that_stays_full_after_a_pause_ends_the_connection,
+    one_disconnect_with_words_at_a_time,
+    a_node_can_be_looked_at,
 ];
 
 fn world<T: Storage>() -> World<T, Trusting> {
@@ -47,6 +57,13 @@ fn established<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
     world.hosts[S].told.clear();
     world.hosts[L].told.clear();
     world
+}
+
+/// The only connection of a node.
+fn only<T: Storage>(world: &World<T, Trusting>, node: usize) -> ConnectionId {
+    let ids: Vec<_> = world.hosts[node].node.peers().connections().collect();
+    let [(connection, _)] = ids[..] else { panic!("{ids:?}") };
+    connection
 }
 
 fn url(text: &str) -> PeerUrl<'_> {
@@ -303,7 +320,9 @@ fn a_handler_may_answer_register_and_block<T: Storage>() {
             let id = *ops.peers().id(peer).unwrap();
             ops.directory_mut().policy_mut().block(id, None).unwrap();
             let again = ops.notify_peer(peer, SPACE, data);
-            assert_eq!(again, Err(SendError::Refused(kitfox_core::router::SendRefused::Blocked)));
+            assert_eq!(again, Err(SendError::Refused(SendRefused::Blocked)));
+            let elsewhere = ops.notify_peer(peer, b"no such space", data);
+            assert_eq!(elsewhere, Err(SendError::Refused(SendRefused::UnknownSpace)));
         }
     }
     let mut world = established::<T>(&config());
@@ -314,6 +333,10 @@ fn a_handler_may_answer_register_and_block<T: Storage>() {
     assert_eq!(world.hosts[L].told, [message(URL_S, b"ping")]);
     assert_eq!(world.hosts[S].told, [message(URL_L, b"ping")]);
     assert_connected(&world);
+    let counts: Vec<_> = world.hosts[L].node.blocked_counts().iter().collect();
+    let [count] = counts[..] else { panic!("{counts:?}") };
+    assert_eq!((count.peer(), count.space()), (URL_S, SPACE));
+    assert_eq!((count.incoming(), count.outgoing()), (1, 1), "of each way one");
 }
 
 fn a_handler_that_disconnects_hears_no_more<T: Storage>() {
@@ -451,4 +474,235 @@ fn a_peer_that_leaves_and_is_sent_to_at_once_stays<T: Storage>() {
     );
     assert!(world.hosts[L].told.ends_with(&[up(URL_S), message(URL_S, b"again")]));
     assert_connected(&world);
+}
+
+fn what_comes_in_one_read_with_a_confirm_is_told_after_the_peer_is_up<T: Storage>() {
+    let mut world = world::<T>();
+    world.send(S, L, b"hello").unwrap();
+    go(&mut world, &[Accept(0), Connect(0), Deliver(0, 1)]);
+    let (connection, now) = (only(&world, L), world.hosts[L].now);
+    let mut bytes = frame(FrameType::Data, &[]);
+    for data in [b"one", b"two"] {
+        bytes.extend(self::data(&Message::notify(SPACE, data)));
+    }
+    let mut told = Vec::new();
+    let mut actions = world.hosts[L].node.handle(now, Input::Bytes { connection, bytes: &mut bytes });
+    while let Some(action) = actions.next() {
+        told.push(match action {
+            Action::PeerUp { .. } => b"up".to_vec(),
+            Action::Notify { data, .. } => data.to_vec(),
+            other => panic!("{other:?}"),
+        });
+    }
+    let _ = actions.finish();
+    assert_eq!(told, [&b"up"[..], b"one", b"two"]);
+}
+
+fn a_peers_last_words_are_told_with_its_end<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let (connection, now) = (only(&world, L), world.hosts[L].now);
+    let mut bytes = data(&Message::disconnect(b"enough"));
+    let mut actions = world.hosts[L].node.handle(now, Input::Bytes { connection, bytes: &mut bytes });
+    let mut said = Vec::new();
+    while let Some(action) = actions.next() {
+        if let Action::Closed { message, .. } | Action::PeerDown { message, .. } = action {
+            said.push(message.to_vec());
+        }
+    }
+    let _ = actions.finish();
+    assert_eq!(said, [b"enough", b"enough"], "of the connection, and of the peer");
+
+    // What ends without them has none, whatever another connection was told last.
+    let mut world = established::<T>(&config());
+    let (connection, now) = (only(&world, L), world.hosts[L].now);
+    let mut actions = world.hosts[L].node.handle(now, Input::End(connection));
+    while let Some(action) = actions.next() {
+        if let Action::Closed { message, .. } | Action::PeerDown { message, .. } = action {
+            assert_eq!(message, b"");
+        }
+    }
+    let _ = actions.finish();
+}
+
+fn a_goodbye_can_be_written_before_the_peer_is_told_to_be_down<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let (connection, now) = (only(&world, L), world.hosts[L].now);
+    let node = &mut world.hosts[L].node;
+    let mut nonsense = [9; 16];
+    let mut actions = node.handle(now, Input::Bytes { connection, bytes: &mut nonsense });
+    assert!(matches!(actions.next(), Some(Action::Closed { .. })));
+    let _ = actions.finish();
+    assert!(node.has_output(connection));
+    let mut out = [0; 128];
+    let len = node.transmit(now, connection, &mut out);
+    let said = Message::decode(&out[HEADER_BYTES..len]).unwrap();
+    assert_eq!(said.kind(), Kind::Disconnect);
+    assert!(!node.has_output(connection));
+    let mut actions = node.handle(now, Input::Wake);
+    assert!(matches!(actions.next(), Some(Action::PeerDown { .. })));
+    while actions.next().is_some() {}
+    let _ = actions.finish();
+    node.release(connection);
+}
+
+fn pieces_are_the_bytes_that_transmit_copies<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let (connection, now) = (only(&world, S), world.hosts[S].now);
+    let node = &mut world.hosts[S].node;
+    for data in [&b"one"[..], b"two"] {
+        node.ops(now).notify(url(URL_L), SPACE, data).unwrap();
+    }
+    let mut copied = [0; 128];
+    let len = node.clone().transmit(now, connection, &mut copied);
+    assert_eq!(node.transmit_slices(now, connection, |_| Err("broken")), Err("broken"));
+    let mut written = Vec::new();
+    while node.has_output(connection) {
+        let wrote = node.transmit_slices(now, connection, |pieces| {
+            let bytes = pieces.concat();
+            let room = bytes.len().min(7);
+            written.extend_from_slice(&bytes[..room]);
+            Ok::<_, ()>(room)
+        });
+        assert!(wrote.is_ok_and(|wrote| wrote > 0));
+    }
+    assert_eq!(written, &copied[..len]);
+    assert_eq!(node.transmit_slices::<()>(now, connection, |_| panic!("nothing waits")), Ok(0));
+}
+
+fn a_node_says_whether_there_is_something_to_write<T: Storage>() {
+    let config = NodeConfig { idle_probe: Some(Duration::from_secs(30)), ..config() };
+    let mut world = established::<T>(&config);
+    let (connection, mut now) = (only(&world, S), world.hosts[S].now);
+    let node = &mut world.hosts[S].node;
+    assert!(!node.has_output(connection));
+    // A message.
+    node.ops(now).notify(url(URL_L), SPACE, b"hello").unwrap();
+    assert!(node.has_output(connection));
+    assert!(node.transmit(now, connection, &mut [0; 64]) > 0);
+    assert!(!node.has_output(connection));
+    // The node's own bytes.
+    now = now + Duration::from_secs(30);
+    let _ = node.handle(now, Input::Timeout).next();
+    assert!(node.has_output(connection));
+    assert_eq!(node.transmit(now, connection, &mut [0; 64]), 5);
+    assert!(!node.has_output(connection));
+}
+
+fn the_earliest_deadline_of_a_connection_counts<T: Storage>() {
+    let begin = |probe: u64| {
+        let config = NodeConfig { idle_probe: Some(Duration::from_secs(probe)), ..config() };
+        let mut world = established::<T>(&config);
+        // Deadlines that were set before, of the gate and of memory, are none any more.
+        while world.hosts[L].node.poll_timeout().is_some_and(|at| at.as_micros() < 30_000_000) {
+            assert!(world.step(Tick(L)) && world.events().is_empty());
+        }
+        let (connection, now) = (only(&world, L), world.hosts[L].now);
+        (world, connection, now)
+    };
+    let half_a_frame = || frame(FrameType::Data, &[7; 20])[..12].to_vec();
+    let (frame_timeout, tx_timeout) = (config().connection.frame_timeout, config().connection.tx_timeout);
+
+    // A frame that began has less time than silence, and than bytes that wait.
+    let (mut world, connection, now) = begin(100);
+    let node = &mut world.hosts[L].node;
+    let mut bytes = half_a_frame();
+    let mut actions = node.handle(now, Input::Bytes { connection, bytes: &mut bytes });
+    assert!(actions.next().is_none());
+    let _ = actions.finish();
+    let frame_deadline = node.poll_timeout().unwrap();
+    assert!(frame_deadline.since(now) < frame_timeout + Duration::from_secs(5));
+    node.ops(now).notify(url(URL_S), SPACE, b"hello").unwrap();
+    assert_eq!(node.poll_timeout(), Some(frame_deadline));
+
+    // Bytes that wait have less time than such a silence, and more than a short one.
+    let (mut world, _, now) = begin(100);
+    let node = &mut world.hosts[L].node;
+    assert!(node.poll_timeout().unwrap().since(now) > tx_timeout);
+    node.ops(now).notify(url(URL_S), SPACE, b"hello").unwrap();
+    assert_eq!(node.poll_timeout().unwrap().since(now), tx_timeout);
+    let (mut world, _, now) = begin(30);
+    let node = &mut world.hosts[L].node;
+    node.ops(now).notify(url(URL_S), SPACE, b"hello").unwrap();
+    assert_eq!(node.poll_timeout().unwrap().as_micros(), 30_000_000);
+}
+
+fn a_socket_that_stays_full_after_a_pause_ends_the_connection<T: Storage>() {
+    let mut config = config();
+    config.connection.tx_timeout = config.connection.preflight_timeout / 2;
+    let mut world = established::<T>(&config);
+    world.restart(&config, S, false);
+    world.send(S, L, b"again").unwrap();
+    go(&mut world, &[Accept(1), Connect(1), Deliver(1, 1)]);
+    assert_eq!(states(&world, L), [ConnectionState::Open, ConnectionState::Offered]);
+    // While one is offered nothing is written on the other, and no socket is to blame. The confirm never comes.
+    world.hosts[L].room = 0;
+    world.send(L, S, b"queued while paused").unwrap();
+    let now = world.hosts[L].now;
+    let rejected = |world: &World<T, Trusting>| {
+        world.hosts[L]
+            .told
+            .iter()
+            .filter(|told| matches!(told, Told::Rejected(_)))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let (gate, stale) = (CloseReason::Timeout(Timeout::Preflight), CloseReason::Timeout(Timeout::Write));
+    for (reason, after) in
+        [(gate, config.connection.preflight_timeout), (stale, config.connection.tx_timeout * 3)]
+    {
+        let before = rejected(&world).len();
+        while rejected(&world).len() == before {
+            assert!(world.step(Tick(L)), "{reason:?} never comes");
+        }
+        assert_eq!(rejected(&world).last(), Some(&Told::Rejected(reason)));
+        assert_eq!(world.hosts[L].now.since(now), after);
+    }
+}
+
+fn one_disconnect_with_words_at_a_time<T: Storage>() {
+    let mut world = World::<T, Trusting>::new(&config(), &["a", "b", "c"]);
+    world.send(0, 1, b"hello").unwrap();
+    world.send(2, 1, b"hello").unwrap();
+    settle(&mut world);
+    let now = world.hosts[1].now;
+    let node = &mut world.hosts[1].node;
+    let peers: Vec<_> = node.peers().peers().collect();
+    assert_eq!(peers.len(), 2);
+    assert!(node.ops(now).disconnect(peers[0], b"you"));
+    assert!(!node.ops(now).disconnect(peers[1], b"and you"), "the first words were not taken yet");
+    world.wake(1);
+    let node = &mut world.hosts[1].node;
+    assert!(!node.ops(now).disconnect(peers[0], b"again"), "it is not in the table any more");
+    assert!(node.ops(now).disconnect(peers[1], b"and you"));
+    world.wake(1);
+    settle(&mut world);
+    let gone = CloseReason::Disconnected;
+    for host in [&world.hosts[0], &world.hosts[2]] {
+        assert_eq!(host.told.last(), Some(&down("ws://10.0.0.2:80/b", Some((0, 0)), DownCause::Ended(gone))));
+    }
+}
+
+fn a_node_can_be_looked_at<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let (connection, now) = (only(&world, S), world.hosts[S].now);
+    let node = &mut world.hosts[S].node;
+    let key = node.peers().peer_of(connection).unwrap();
+    let peer = node.peer(key).unwrap();
+    assert_eq!((peer.url, peer.proven), (URL_L, true));
+    let rx = node.rx(connection).unwrap();
+    assert!(rx.is_open());
+    assert!(node.outbox(key).unwrap().is_empty());
+    node.ops(now).notify(url(URL_L), SPACE, b"hello").unwrap();
+    let outbox = node.outbox(key).unwrap();
+    assert_eq!((outbox.is_empty(), outbox.next_written(), outbox.next_number()), (false, 1, 2));
+    assert_eq!(outbox.len(), data(&Message::notify(SPACE, b"hello")).len());
+    // Ids of what is gone are nobody's.
+    world.step(Event::Cut(0));
+    settle(&mut world);
+    let node = &mut world.hosts[S].node;
+    assert!(node.rx(connection).is_none());
+    world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    let node = &world.hosts[S].node;
+    assert!(node.rx(connection).is_none() && node.rx(only(&world, S)).is_some());
 }

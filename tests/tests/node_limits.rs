@@ -2,13 +2,14 @@
 
 mod tiers;
 
-use kitfox_core::CapacityError;
 use kitfox_core::connection::{CloseReason, NotDialable, Refusal};
 use kitfox_core::node::{
-    ConnectionState, Input, NodeConfig, NotSentCause, PeerLimits, PendingPolicy, SendError,
+    Action, ConnectionState, Input, NodeConfig, NotSentCause, PeerLimits, PendingPolicy, SendError,
 };
 use kitfox_core::storage::{Heap, Storage};
-use kitfox_core::wire::{PeerUrl, UrlRules};
+use kitfox_core::wire::{Message, PeerUrl, UrlRules};
+use kitfox_core::{CapacityError, Config, RouterLimits};
+use kitfox_tests::frames::data;
 use kitfox_tests::world::Event::{Accept, Connect, Deliver, Refuse, Tick};
 use kitfox_tests::world::{SPACE, Told, Trusting, World};
 use tiers::*;
@@ -25,6 +26,7 @@ both_tiers![
     the_oldest_pending_connection_makes_room,
     a_pending_connection_beyond_the_limit_is_refused,
     a_peer_that_moved_is_known_by_its_new_address,
+    what_the_application_dials_may_be_longer_than_what_strangers_may_say,
 ];
 
 fn world<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
@@ -225,6 +227,78 @@ fn a_peer_that_moved_is_known_by_its_new_address<T: Storage>() {
     assert!(
         world.hosts[L].told.ends_with(&[up("ws://10.7.7.7:70/a"), message("ws://10.7.7.7:70/a", b"moved")])
     );
+}
+
+fn what_the_application_dials_may_be_longer_than_what_strangers_may_say<T: Storage>() {
+    let mut config = config();
+    config.connection.url.max_bytes = URL_L.len() - 1;
+    let mut world = world::<T>(&config);
+    let now = world.hosts[S].now;
+    world.send(S, L, b"hello").unwrap();
+    let node = &mut world.hosts[S].node;
+    let (connection, state) = node.peers().connections().next().unwrap();
+    assert_eq!(state, ConnectionState::Dialing);
+    assert_eq!(node.connected(now, connection, ()), Ok(()));
+}
+
+/// The figures of the documents.
+#[test]
+fn a_device_has_the_limits_of_devices() {
+    let (host, device) = (NodeConfig::HOST, NodeConfig::DEVICE);
+    assert_eq!((device.connection, device.router), (Config::DEVICE, RouterLimits::DEVICE));
+    assert_eq!((device.peers, device.max_receive_bytes), (PeerLimits::DEVICE, usize::MAX));
+    assert_eq!(
+        (host.connection, host.router, host.peers),
+        (Config::HOST, RouterLimits::HOST, PeerLimits::HOST)
+    );
+    assert_eq!(host.max_receive_bytes, 1_073_741_824);
+    assert_ne!((host.connection, host.router), (device.connection, device.router));
+    assert_ne!(host.peers, device.peers);
+}
+
+/// Memory counts while a frame is put together, and no more when it was not needed for a while.
+#[test]
+fn receive_memory_is_counted_up_to_its_limit_and_given_back() {
+    let halves = || {
+        let mut begun = data(&Message::notify(SPACE, &[7; 200]));
+        let rest = begun.split_off(100);
+        (begun, rest)
+    };
+    let begin = |max_receive_bytes: usize| {
+        let config = NodeConfig { max_receive_bytes, ..config() };
+        let mut world = World::<Heap, Trusting>::new(&config, &["a", "b"]);
+        world.send(S, L, b"hello").unwrap();
+        settle(&mut world);
+        let (connection, _) = world.hosts[L].node.peers().connections().next().unwrap();
+        let now = world.hosts[L].now;
+        let (mut begun, _) = halves();
+        let mut actions = world.hosts[L].node.handle(now, Input::Bytes { connection, bytes: &mut begun });
+        let closed = actions.next().is_some();
+        while actions.next().is_some() {}
+        let _ = actions.finish();
+        (world, connection, closed)
+    };
+    let (mut world, connection, closed) = begin(usize::MAX);
+    let mut now = world.hosts[L].now;
+    let node = &mut world.hosts[L].node;
+    let needed = node.receive_bytes();
+    assert!(!closed && needed >= 200, "{needed}");
+    let (_, mut rest) = halves();
+    let mut actions = node.handle(now, Input::Bytes { connection, bytes: &mut rest });
+    assert!(matches!(actions.next(), Some(Action::Notify { data, .. }) if data == [7; 200]));
+    assert!(actions.next().is_none());
+    let _ = actions.finish();
+    for _ in 0..3 {
+        if let Some(at) = node.poll_timeout() {
+            now = now.max(at);
+            let mut actions = node.handle(now, Input::Timeout);
+            while actions.next().is_some() {}
+            let _ = actions.finish();
+        }
+    }
+    assert_eq!(node.receive_bytes(), 0);
+    assert!(!begin(needed).2, "as much as there may be");
+    assert!(begin(needed - 1).2, "a byte too many");
 }
 
 /// The Heap tier's: on the Fixed tier buffers own their memory from the beginning.
