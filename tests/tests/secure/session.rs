@@ -1,6 +1,8 @@
 //! What users rely on.
 
-use kitfox_core::connection::{Action, Channel, CloseReason, Input, PushError, SendError, Wants};
+use kitfox_core::connection::{
+    Action, Channel, CloseReason, Connection, Input, OrPlain, PushError, Rx, SendError, Tx, Wants,
+};
 use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
 use kitfox_core::{Config, PeerId, ProtocolError};
@@ -9,12 +11,12 @@ use kitfox_tests::pair::{self, Chunks, Pace, Pair, SPACE, Side};
 use kitfox_tests::script::{Act, at, config};
 
 use crate::common::{
-    ALICE, BOB, Secure, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url,
-    without_handshake,
+    ALICE, BOB, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url, without_handshake,
 };
 
 on_both_tiers!(
     a_session_gives_the_same_actions_as_a_plain_one,
+    a_channel_that_may_be_none_does_what_the_one_does_that_it_is,
     the_peer_is_proven,
     both_ends_say_goodbye_in_a_record,
     a_stream_that_is_cut_is_the_peers_fault,
@@ -28,23 +30,30 @@ on_both_tiers!(
     keys_are_replaced_and_nobody_notices,
 );
 
-fn a_session_gives_the_same_actions_as_a_plain_one<S: Storage>() {
-    fn exchange<S: Storage, C: Channel>(mut pair: Pair<S, C>) -> [Vec<Act>; 2] {
-        pair.drive();
-        for len in [0, 1, 5, 300, 4000] {
-            pair.a.notify(pair.now, &vec![b'a'; len]).unwrap();
-            pair.b.notify(pair.now, &vec![b'b'; len]).unwrap();
-        }
-        pair.drive();
-        pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
-        pair.drive();
-        [&pair.a.acts, &pair.b.acts].map(|acts| without_handshake(acts))
+/// Messages both ways and a goodbye; what both ends told of it, but for the handshake.
+fn exchange<S: Storage, C: Channel>(mut pair: Pair<S, C>) -> [Vec<Act>; 2] {
+    pair.drive();
+    for len in [0, 1, 5, 300, 4000] {
+        pair.a.notify(pair.now, &vec![b'a'; len]).unwrap();
+        pair.b.notify(pair.now, &vec![b'b'; len]).unwrap();
     }
+    pair.drive();
+    pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
+    pair.drive();
+    [&pair.a.acts, &pair.b.acts].map(|acts| without_handshake(acts))
+}
+
+/// What an exchange gives without a channel.
+fn plain_exchange<S: Storage>() -> [Vec<Act>; 2] {
     let mut plain = Pair::<S>::of(Side::dial(at(0), &config()), Side::accept(at(0), &config()));
     let dialled = pair::peer_url(&url(id(BOB))).as_str().to_owned();
-    plain.a.connection = kitfox_core::Connection::dial(at(0), &config(), pair::peer_url(&dialled)).unwrap();
+    plain.a.connection = Connection::dial(at(0), &config(), pair::peer_url(&dialled)).unwrap();
     (plain.a.own.0, plain.b.own.0) = (url(id(ALICE)), url(id(BOB)));
-    let expected = exchange(plain);
+    exchange(plain)
+}
+
+fn a_session_gives_the_same_actions_as_a_plain_one<S: Storage>() {
+    let expected = plain_exchange::<S>();
     for (chunks, pace) in [
         (Chunks::Whole, Pace::All),
         (Chunks::Each(1), Pace::One),
@@ -56,6 +65,37 @@ fn a_session_gives_the_same_actions_as_a_plain_one<S: Storage>() {
         (pair.a.pace, pair.b.pace) = (pace, pace);
         pair.b.vectored = pace == Pace::One;
         assert_eq!(exchange(pair), expected, "{chunks:?}");
+    }
+}
+
+/// Alice and Bob over a channel of which is known only now whether it is one.
+fn optional<S: Storage>(secured: bool) -> Pair<S, OrPlain<crate::common::Channel<S>>> {
+    type Optional<S> = OrPlain<crate::common::Channel<S>>;
+    let (ours, theirs) = (credentials(ALICE), credentials(BOB));
+    let (opener, sealer) = Optional::<S>::halves(secured.then(|| Start::dial(&ours, &id(BOB)).unwrap()));
+    let rx = Rx::dial(at(0), &config(), opener, pair::peer_url(&url(id(BOB)))).unwrap();
+    let alice = Connection::from_halves(rx, Tx::new(&config(), sealer));
+    let (opener, sealer) = Optional::<S>::halves(secured.then(|| Start::accept(&theirs)));
+    let bob = Connection::from_halves(Rx::accept(at(0), &config(), opener), Tx::new(&config(), sealer));
+    Pair::of(Side::new(alice, &url(id(ALICE)), b"hello"), Side::new(bob, &url(id(BOB)), b"world"))
+}
+
+fn a_channel_that_may_be_none_does_what_the_one_does_that_it_is<S: Storage>() {
+    for secured in [true, false] {
+        for chunks in [Chunks::Whole, Chunks::Each(1)] {
+            let mut pair = optional::<S>(secured);
+            pair.chunks(&chunks);
+            assert_eq!(exchange(pair), plain_exchange::<S>(), "secured: {secured}, {chunks:?}");
+        }
+        let mut pair = optional::<S>(secured);
+        pair.drive();
+        assert_eq!(pair.a.connection.rx().peer().unwrap().proven, secured);
+        let readable = pair.a_to_b.log.windows(5).any(|window| window == b"hello");
+        assert_eq!(readable, !secured);
+        let takes = pair.a.connection.tx().peer_max_frame_bytes();
+        assert_eq!(takes, if secured { config().max_frame_bytes } else { usize::MAX });
+        let ended = if secured { ProtocolError::EndWithoutClose.into() } else { CloseReason::Ended };
+        assert_eq!(pair.b.tell(at(0), Input::End), [Act::closed(ended)]);
     }
 }
 
@@ -235,7 +275,7 @@ fn keys_are_replaced_and_nobody_notices<S: Storage>() {
 }
 
 /// Lets time pass until no timer is left.
-fn rest(side: &mut Secure<Heap>) {
+fn rest<C: Channel>(side: &mut Side<Heap, C>) {
     for _ in 0..100 {
         let Some(due) = side.connection.poll_timeout() else { return };
         side.tell(due, Input::Timeout);
@@ -245,7 +285,12 @@ fn rest(side: &mut Secure<Heap>) {
 
 #[test]
 fn memory_of_records_is_counted_and_given_back() {
-    let mut pair = open::<Heap>();
+    memory_comes_back(pair());
+    memory_comes_back(optional(true));
+}
+
+fn memory_comes_back<C: Channel>(mut pair: Pair<Heap, C>) {
+    pair.drive();
     pair.a.notify(at(0), &[7; 2000]).unwrap();
     let record = pair.a.written(at(0));
     assert!(pair.a.connection.tx().memory() >= record.len(), "it was sealed there");
@@ -283,7 +328,12 @@ fn what_was_put_together_and_not_read_stays_however_long_it_takes() {
 
 #[test]
 fn a_record_that_is_partly_written_is_pending() {
-    let mut pair = open::<Heap>();
+    a_part_is_pending(pair());
+    a_part_is_pending(optional(true));
+}
+
+fn a_part_is_pending<C: Channel>(mut pair: Pair<Heap, C>) {
+    pair.drive();
     pair.a.notify(at(0), &[7; 2000]).unwrap();
     let whole = pair.a.connection.tx().pending();
     let mut written = Vec::new();
