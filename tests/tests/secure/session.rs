@@ -26,6 +26,7 @@ on_both_tiers!(
     a_message_that_is_too_large_for_the_peer_is_refused_before_it_is_queued,
     an_id_that_was_not_proven_closes,
     a_driver_is_never_held_up_by_more_than_one_diffie_hellman,
+    what_a_channel_says_of_itself_has_to_be_taken_in_time,
     nothing_readable_is_on_the_wire,
     keys_are_replaced_and_nobody_notices,
 );
@@ -246,6 +247,29 @@ fn a_driver_is_never_held_up_by_more_than_one_diffie_hellman<S: Storage>() {
     alice.receive(at(0), &second);
     assert_eq!(alice.works, 3 + 2);
     assert_eq!((alice.wants, bob.wants), (Wants::Bytes, Wants::Bytes));
+}
+
+fn what_a_channel_says_of_itself_has_to_be_taken_in_time<S: Storage>() {
+    fn is_stale<S: Storage, C: Channel>(side: &Side<S, C>, millis: u64) -> bool {
+        !side.connection.clone().tx_mut().handle_timeout(at(millis))
+    }
+    let timeout = config().tx_timeout.as_millis() as u64;
+    // A handshake's message.
+    let mut alice = alice::<S>();
+    assert!(!is_stale(&alice, 10 * timeout));
+    alice.run(at(0));
+    assert_eq!([timeout - 1, timeout].map(|millis| is_stale(&alice, millis)), [false, true]);
+    assert!(!alice.written(at(1)).is_empty());
+    assert!(!is_stale(&alice, 10 * timeout));
+    // The end of what it says.
+    let mut alice = open::<S>().a;
+    assert!(!is_stale(&alice, 10 * timeout));
+    alice.connection.tx_mut().push_farewell(at(7000), CloseReason::Local);
+    assert_eq!([timeout + 6999, timeout + 7000].map(|millis| is_stale(&alice, millis)), [false, true]);
+    // Without a channel nothing is said.
+    let mut alice = Pair::<S>::open(&config()).a;
+    alice.connection.tx_mut().push_farewell(at(7000), CloseReason::Local);
+    assert!(!is_stale(&alice, 10 * timeout));
 }
 
 fn nothing_readable_is_on_the_wire<S: Storage>() {
