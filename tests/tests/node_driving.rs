@@ -9,7 +9,7 @@ use kitfox_core::node::{
     Action, ConnectionId, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, SendError,
 };
 use kitfox_core::router::{BlockList, SendRefused};
-use kitfox_core::storage::Storage;
+use kitfox_core::storage::{Heap, Storage};
 use kitfox_core::wire::{FrameType, HEADER_BYTES, Kind, Message, PeerUrl, UrlRules};
 use kitfox_tests::frames::{data, frame};
 use kitfox_tests::world::Event::{self, Accept, Break, Connect, Deliver, Notice, Tick};
@@ -474,6 +474,35 @@ fn a_peer_that_leaves_and_is_sent_to_at_once_stays<T: Storage>() {
     );
     assert!(world.hosts[L].told.ends_with(&[up(URL_S), message(URL_S, b"again")]));
     assert_connected(&world);
+}
+
+/// The Heap tier's: the other one has not as many connections.
+#[test]
+fn many_refusals_from_inside_are_put_off_before_steps_overflow() {
+    const PEERS: usize = 30;
+    fn refuse_all(told: &Told, _: Option<ConnectionId>, ops: &mut Ops<'_, Heap, BlockList<Heap>>) {
+        if matches!(told, Told::Message(..)) {
+            let ids: Vec<_> = ops.peers().connections().map(|(id, _)| id).collect();
+            let refused = ids.iter().take_while(|&&id| ops.refuse(id)).count();
+            assert!((5..PEERS - 5).contains(&refused), "{refused}");
+        }
+    }
+    let ids: Vec<_> = (0..=PEERS).map(|number| format!("peer{number}")).collect();
+    let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+    let mut world = World::<Heap, Trusting>::new(&NodeConfig { idle_probe: None, ..NodeConfig::HOST }, &ids);
+    for peer in 1..=PEERS {
+        world.send(peer, 0, b"hello").unwrap();
+    }
+    assert!(world.settle(100 * PEERS));
+    assert_eq!(world.live_links(), PEERS);
+    world.hosts[0].told.clear();
+    world.hosts[0].on_told = Some(refuse_all);
+    world.send(1, 0, b"go").unwrap();
+    assert!(world.settle(100 * PEERS));
+    let refused = Told::Rejected(CloseReason::Refused(Refusal::Handler));
+    let count = world.hosts[0].told.iter().filter(|&told| *told == refused).count();
+    assert!(count >= 5);
+    assert_eq!(world.live_links(), PEERS - count, "the others are as they were");
 }
 
 fn what_comes_in_one_read_with_a_confirm_is_told_after_the_peer_is_up<T: Storage>() {

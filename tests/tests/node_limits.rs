@@ -27,6 +27,7 @@ both_tiers![
     a_pending_connection_beyond_the_limit_is_refused,
     a_peer_that_moved_is_known_by_its_new_address,
     what_the_application_dials_may_be_longer_than_what_strangers_may_say,
+    another_address_of_a_connected_peer_changes_nothing,
 ];
 
 fn world<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
@@ -227,6 +228,25 @@ fn a_peer_that_moved_is_known_by_its_new_address<T: Storage>() {
     assert!(
         world.hosts[L].told.ends_with(&[up("ws://10.7.7.7:70/a"), message("ws://10.7.7.7:70/a", b"moved")])
     );
+}
+
+fn another_address_of_a_connected_peer_changes_nothing<T: Storage>() {
+    let mut world = world::<T>(&config());
+    world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    let elsewhere = PeerUrl::parse("ws://10.9.9.9:90/b", &UrlRules::default()).unwrap();
+    let now = world.hosts[S].now;
+    let sent = world.hosts[S].node.ops(now).notify(elsewhere, SPACE, b"again").unwrap();
+    world.wake(S);
+    settle(&mut world);
+    let peers = world.hosts[S].node.peers();
+    assert_eq!(peers.url(sent.peer), Some(URL_L), "it was heard from there");
+    assert_eq!(world.hosts[L].told.last(), Some(&message(URL_S, b"again")));
+    // When it is not connected, the newest address is as good as any.
+    world.disconnect(S, L, b"bye");
+    settle(&mut world);
+    let sent = world.hosts[S].node.ops(now).notify(elsewhere, SPACE, b"once more").unwrap();
+    assert_eq!(world.hosts[S].node.peers().url(sent.peer), Some("ws://10.9.9.9:90/b"));
 }
 
 fn what_the_application_dials_may_be_longer_than_what_strangers_may_say<T: Storage>() {

@@ -29,6 +29,7 @@ both_tiers![
     a_dialled_peer_that_is_another_one_changes_nothing_for_that_one,
     a_late_answer_is_misuse,
     an_answer_that_never_comes_closes,
+    a_dial_that_was_answered_in_time_has_the_time_of_the_gate,
     what_is_due_at_the_same_moment_comes_in_order,
 ];
 
@@ -378,6 +379,21 @@ fn an_answer_that_never_comes_closes<T: Storage>() {
     bench.tick();
     assert_eq!(bench.told, ["closed Timeout(Preflight)"]);
     assert_eq!(bench.states(), []);
+}
+
+fn a_dial_that_was_answered_in_time_has_the_time_of_the_gate<T: Storage>() {
+    let mut bench = Bench::<T>::new("m");
+    bench.answers = false;
+    bench.send(RAW, b"hello");
+    let dialled = bench.dials[0];
+    bench.now = bench.now + config().peers.dial_timeout / 2;
+    let established = bench.now;
+    bench.node.connected(bench.now, dialled, ()).unwrap();
+    bench.input(Input::Bytes { connection: dialled, bytes: &mut [] });
+    assert_eq!(bench.states(), [ConnectionState::Dialing], "our own preflight is still to come");
+    bench.tick();
+    assert_eq!(bench.told, ["closed Timeout(Preflight)"]);
+    assert_eq!(bench.now.since(established), config().connection.preflight_timeout);
 }
 
 /// Whatever the heap of deadlines looks like.
