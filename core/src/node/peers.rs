@@ -520,7 +520,6 @@ impl<S: Storage> PeerTable<S> {
             _ => false,
         };
         let Some(peer) = self.peers.get_mut(slot) else { return };
-        peer.last_failure = cause;
         if cause == NotSentCause::Superseded && under_way {
             return;
         }
@@ -658,7 +657,6 @@ impl<S: Storage> PeerTable<S> {
             generation: self.generation,
             connections: heapless::Vec::new(),
             failed: 0,
-            last_failure: NotSentCause::DialFailed,
             waiting: false,
             paused: false,
             leaving: false,

@@ -1,6 +1,6 @@
 //! What the table of peers remembers of each peer and of each connection.
 
-use super::step::{ConnectionState, MAX_CONNECTIONS_PER_PEER, NotSentCause};
+use super::step::{ConnectionState, MAX_CONNECTIONS_PER_PEER};
 use crate::connection::Role;
 use crate::peer::PeerId;
 use crate::storage::Storage;
@@ -16,8 +16,6 @@ pub struct PeerSlot<S: Storage> {
     pub(super) connections: heapless::Vec<u32, MAX_CONNECTIONS_PER_PEER>,
     /// Failed attempts since it was last up.
     pub(super) failed: u8,
-    /// The last of them.
-    pub(super) last_failure: NotSentCause,
     /// Messages wait to be written.
     pub(super) waiting: bool,
     /// What the driver was told last: no message may begin to be written.
