@@ -12,6 +12,7 @@ use tiers::*;
 both_tiers![
     a_send_dials_once_and_arrives,
     when_both_dial_the_larger_ids_connection_stays,
+    a_superseded_dial_is_no_failure_while_the_other_one_is_under_way,
     the_larger_id_holds_a_preflight_while_it_dials,
     when_the_larger_id_cannot_dial_the_hold_ends_the_wait,
     two_holds_that_end_at_once_are_both_answered,
@@ -70,6 +71,18 @@ fn when_both_dial_the_larger_ids_connection_stays<T: Storage>() {
     assert_eq!(world.hosts[L].told, [closed, up(URL_S), message(URL_S, b"from S")]);
     assert_eq!(world.links.len(), 2);
     assert_connected(&world);
+}
+
+/// Scenario 2, and then the connection that was to stay is cut before it is confirmed.
+fn a_superseded_dial_is_no_failure_while_the_other_one_is_under_way<T: Storage>() {
+    let mut world = both_dialled::<T>();
+    go(&mut world, &[Deliver(0, 1), Deliver(1, 1), Deliver(1, 0), Deliver(0, 0)]);
+    assert_eq!(world.hosts[S].told, [Told::Rejected(CloseReason::Disconnected)]);
+    assert_eq!(states(&world, S), [ConnectionState::Offered]);
+    go(&mut world, &[Cut(1)]);
+    assert_eq!(world.links[2].nodes, [S, L], "S dials at once: nothing has failed");
+    settle(&mut world);
+    assert!(world.hosts[L].told.contains(&message(URL_S, b"from S")));
 }
 
 /// Scenario 3.

@@ -6,11 +6,13 @@ use core::time::Duration;
 
 use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
 use kitfox_core::node::{
-    Action, ConnectionId, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, SendError,
+    Action, ConnectionId, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, PeerTable,
+    SendError, Step,
 };
 use kitfox_core::router::{BlockList, SendRefused};
 use kitfox_core::storage::{Heap, Storage};
 use kitfox_core::wire::{FrameType, HEADER_BYTES, Kind, Message, PeerUrl, UrlRules};
+use kitfox_core::{Instant, PeerId, ProtocolError};
 use kitfox_tests::frames::{data, frame};
 use kitfox_tests::world::Event::{self, Accept, Break, Connect, Deliver, Notice, Tick};
 use kitfox_tests::world::{SPACE, Told, Trusting, World};
@@ -43,6 +45,7 @@ both_tiers![
     a_socket_that_stays_full_after_a_pause_ends_the_connection,
     one_disconnect_with_words_at_a_time,
     a_node_can_be_looked_at,
+    what_no_gate_lets_through_closes,
 ];
 
 fn world<T: Storage>() -> World<T, Trusting> {
@@ -734,4 +737,34 @@ fn a_node_can_be_looked_at<T: Storage>() {
     settle(&mut world);
     let node = &world.hosts[S].node;
     assert!(node.rx(connection).is_none() && node.rx(only(&world, S)).is_some());
+}
+
+/// The table of peers by itself: a host with threads drives it so.
+fn what_no_gate_lets_through_closes<T: Storage>() {
+    let now = Instant::ZERO;
+    let misplaced = CloseReason::from(ProtocolError::SecondPreflight);
+    let steps = |table: &mut PeerTable<T>| core::iter::from_fn(|| table.next_step()).collect::<Vec<_>>();
+    for proven in [true, false] {
+        let mut table = PeerTable::<T>::new(&config().peers, PeerId::new("b").unwrap(), 1);
+        let peer = PeerId::new("a").unwrap();
+        let connection = table.accept().unwrap();
+        assert_eq!((table.pending(), table.is_proven(connection)), (1, false));
+        table.introduced(now, connection, &peer, URL_S, proven);
+        assert_eq!(
+            steps(&mut table),
+            [Step::Pause(table.peer(&peer).unwrap(), true), Step::Proceed(connection)]
+        );
+        assert_eq!((table.pending(), table.is_proven(connection)), (0, proven));
+        // Once more.
+        table.introduced(now, connection, &peer, URL_S, proven);
+        assert_eq!(steps(&mut table)[0], Step::Close(connection, misplaced));
+        assert_eq!((table.state(connection), table.is_proven(connection)), (None, false));
+    }
+    // A confirm before anything else, and one that comes twice.
+    let mut table = PeerTable::<T>::new(&config().peers, PeerId::new("b").unwrap(), 1);
+    let connection = table.accept().unwrap();
+    assert!(!table.confirmed(now, connection));
+    assert_eq!(steps(&mut table), [Step::Close(connection, misplaced)]);
+    assert!(!table.confirmed(now, connection), "it has ended");
+    assert_eq!(steps(&mut table), []);
 }

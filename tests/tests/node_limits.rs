@@ -4,11 +4,12 @@ mod tiers;
 
 use kitfox_core::connection::{CloseReason, NotDialable, Refusal};
 use kitfox_core::node::{
-    Action, ConnectionState, Input, NodeConfig, NotSentCause, PeerLimits, PendingPolicy, SendError,
+    Action, ConnectionState, Input, Node, NodeConfig, NotSentCause, PeerLimits, PendingPolicy, SendError,
 };
+use kitfox_core::router::BlockList;
 use kitfox_core::storage::{Heap, Storage};
 use kitfox_core::wire::{Message, PeerUrl, UrlRules};
-use kitfox_core::{CapacityError, Config, RouterLimits};
+use kitfox_core::{CapacityError, Config, Instant, PeerId, RouterLimits};
 use kitfox_tests::frames::data;
 use kitfox_tests::world::Event::{Accept, Connect, Deliver, Refuse, Tick};
 use kitfox_tests::world::{SPACE, Told, Trusting, World};
@@ -28,6 +29,8 @@ both_tiers![
     a_peer_that_moved_is_known_by_its_new_address,
     what_the_application_dials_may_be_longer_than_what_strangers_may_say,
     another_address_of_a_connected_peer_changes_nothing,
+    pauses_differ_by_up_to_a_quarter,
+    a_peer_for_which_there_is_no_place_is_not_to_blame,
 ];
 
 fn world<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
@@ -105,6 +108,48 @@ fn dials_that_are_refused_are_repeated_with_growing_pauses_and_then_given_up<T: 
     assert_eq!(world.links.len(), 3);
     assert_eq!(world.hosts[S].node.poll_timeout(), None);
     assert_eq!(world.hosts[S].node.peers().peers().count(), 0);
+}
+
+/// So that many nodes that lost the same peer do not all come back at the same moment.
+fn pauses_differ_by_up_to_a_quarter<T: Storage>() {
+    let backoff = config().peers.backoff.as_micros() as u64;
+    let pauses: Vec<_> = (1..=64)
+        .map(|seed| {
+            let policy = BlockList::<T>::new(&config().router);
+            let mut node: Node<T, _, Trusting> = Node::new(
+                &config(),
+                PeerId::new("a").unwrap(),
+                u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15),
+                policy,
+            );
+            node.directory_mut().register_space(SPACE).unwrap();
+            let url = PeerUrl::parse(URL_L, &UrlRules::default()).unwrap();
+            node.ops(Instant::ZERO).notify(url, SPACE, b"hello").unwrap();
+            let mut actions = node.handle(Instant::ZERO, Input::Wake);
+            let Some(Action::Dial { connection, .. }) = actions.next() else { panic!("a dial") };
+            let _ = actions.finish();
+            let mut actions = node.handle(Instant::ZERO, Input::Failed(connection));
+            while actions.next().is_some() {}
+            let _ = actions.finish();
+            node.poll_timeout().unwrap().as_micros()
+        })
+        .collect();
+    let (least, most) = (*pauses.iter().min().unwrap(), *pauses.iter().max().unwrap());
+    assert!((backoff..backoff + backoff / 16).contains(&least), "{least}");
+    assert!((backoff + backoff / 8..=backoff + backoff / 4).contains(&most), "{most}");
+}
+
+fn a_peer_for_which_there_is_no_place_is_not_to_blame<T: Storage>() {
+    let mut world = world::<T>(&limited(PeerLimits { max_connections: 1, ..config().peers }));
+    world.send(1, S, b"from b").unwrap();
+    settle(&mut world);
+    world.hosts[S].told.clear();
+    let waits = world.send(S, 2, b"to c").unwrap();
+    for _ in 0..10 {
+        world.step(Tick(S));
+        settle(&mut world);
+    }
+    assert_eq!(world.hosts[S].told, [Told::NotSent(waits, NotSentCause::NoPlace, b"to c".to_vec())]);
 }
 
 fn a_gate_that_never_opens_is_given_up<T: Storage>() {
@@ -319,6 +364,27 @@ fn receive_memory_is_counted_up_to_its_limit_and_given_back() {
     assert_eq!(node.receive_bytes(), 0);
     assert!(!begin(needed).2, "as much as there may be");
     assert!(begin(needed - 1).2, "a byte too many");
+}
+
+/// A limit of ours that a dial meets is not the peer's fault, and another attempt would meet it again.
+#[test]
+fn a_dial_that_meets_a_limit_of_our_own_is_given_up_at_once() {
+    let config = NodeConfig { max_receive_bytes: 64, ..config() };
+    let mut world = World::<Heap, Trusting>::new(&config, &["a", "b"]);
+    world.send(S, L, b"hello").unwrap();
+    go(&mut world, &[Accept(0), Connect(0)]);
+    let (connection, state) = world.hosts[S].node.peers().connections().next().unwrap();
+    assert_eq!(state, ConnectionState::Sent);
+    let now = world.hosts[S].now;
+    let mut begun = [7; 100];
+    begun[..5].copy_from_slice(&[0, 0, 0, 2, 0]);
+    let mut actions = world.hosts[S].node.handle(now, Input::Bytes { connection, bytes: &mut begun });
+    let memory = CloseReason::Capacity(CapacityError::ReceiveMemory);
+    assert!(matches!(actions.next(), Some(Action::Closed { reason, .. }) if reason == memory));
+    let cause = NotSentCause::GateFailed(memory);
+    assert!(matches!(actions.next(), Some(Action::NotSent { cause: told, .. }) if told == cause));
+    assert!(actions.next().is_none(), "nobody is unresponsive");
+    let _ = actions.finish();
 }
 
 /// The Heap tier's: on the Fixed tier buffers own their memory from the beginning.
