@@ -4,7 +4,8 @@ mod tiers;
 
 use kitfox_core::connection::{CloseReason, NotDialable, Refusal};
 use kitfox_core::node::{
-    Action, ConnectionState, Input, Node, NodeConfig, NotSentCause, PeerLimits, PendingPolicy, SendError,
+    Action, ConnectionId, ConnectionState, Input, Node, NodeConfig, NotSentCause, PeerLimits, PendingPolicy,
+    SendError,
 };
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::{Heap, Storage};
@@ -137,6 +138,48 @@ fn pauses_differ_by_up_to_a_quarter<T: Storage>() {
     let (least, most) = (*pauses.iter().min().unwrap(), *pauses.iter().max().unwrap());
     assert!((backoff..backoff + backoff / 16).contains(&least), "{least}");
     assert!((backoff + backoff / 8..=backoff + backoff / 4).contains(&most), "{most}");
+}
+
+/// The Heap tier's: the other one has not as many peers.
+#[test]
+fn pauses_of_one_node_differ_too() {
+    const PEERS: usize = 40;
+    let policy = BlockList::<Heap>::new(&NodeConfig::HOST.router);
+    let mut node: Node<Heap, _, Trusting> =
+        Node::new(&NodeConfig::HOST, PeerId::new("a").unwrap(), 7, policy);
+    node.directory_mut().register_space(SPACE).unwrap();
+    // Whom a node dials now.
+    fn dials(
+        node: &mut Node<Heap, BlockList<Heap>, Trusting>,
+        now: Instant,
+        input: Input<'_>,
+    ) -> Vec<ConnectionId> {
+        let mut dialled = Vec::new();
+        let mut actions = node.handle(now, input);
+        while let Some(action) = actions.next() {
+            if let Action::Dial { connection, .. } = action {
+                dialled.push(connection);
+            }
+        }
+        let _ = actions.finish();
+        dialled
+    }
+    for peer in 0..PEERS {
+        let url = format!("ws://10.0.0.1:80/peer{peer}");
+        let url = PeerUrl::parse(&url, &UrlRules::default()).unwrap();
+        node.ops(Instant::ZERO).notify(url, SPACE, b"hello").unwrap();
+        let dialled = dials(&mut node, Instant::ZERO, Input::Wake);
+        assert_eq!(dialled.len(), 1);
+        dials(&mut node, Instant::ZERO, Input::Failed(dialled[0]));
+    }
+    let mut pauses = Vec::new();
+    while pauses.len() < PEERS {
+        let now = node.poll_timeout().unwrap();
+        let dialled = dials(&mut node, now, Input::Timeout);
+        pauses.extend(dialled.iter().map(|_| now.as_micros()));
+    }
+    pauses.dedup();
+    assert!(pauses.len() > PEERS / 2, "{pauses:?}");
 }
 
 fn a_peer_for_which_there_is_no_place_is_not_to_blame<T: Storage>() {
