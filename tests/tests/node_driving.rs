@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
 use kitfox_core::node::{
-    Action, ConnectionId, ConnectionState, DownCause, Input, NodeConfig, NotSentCause, Ops, PeerTable,
+    Action, ConnectionId, ConnectionState, DownCause, Input, Node, NodeConfig, NotSentCause, Ops, PeerTable,
     SendError, Step,
 };
 use kitfox_core::router::{BlockList, SendRefused};
@@ -506,6 +506,58 @@ fn many_refusals_from_inside_are_put_off_before_steps_overflow() {
     let count = world.hosts[0].told.iter().filter(|&told| *told == refused).count();
     assert!(count >= 5);
     assert_eq!(world.live_links(), PEERS - count, "the others are as they were");
+}
+
+/// The Heap tier's: the other one has not as many peers.
+#[test]
+fn dials_that_fail_while_no_step_is_taken_overflow_nothing() {
+    const PEERS: usize = 200;
+    let config = NodeConfig::HOST;
+    let policy = BlockList::<Heap>::new(&config.router);
+    let mut node: Node<Heap, _, Trusting> = Node::new(&config, PeerId::new("a").unwrap(), 1, policy);
+    node.directory_mut().register_space(SPACE).unwrap();
+    let mut now = Instant::ZERO;
+    let mut dialled = Vec::new();
+    for peer in 0..PEERS {
+        let text = format!("ws://10.0.0.1:80/peer{peer}");
+        node.ops(now).notify(url(&text), SPACE, b"hello").unwrap();
+        let mut actions = node.handle(now, Input::Wake);
+        while let Some(action) = actions.next() {
+            dialled.extend(if let Action::Dial { connection, .. } = action {
+                Some(connection)
+            } else {
+                None
+            });
+        }
+        let _ = actions.finish();
+    }
+    assert_eq!(dialled.len(), PEERS);
+    for connection in dialled {
+        let _ = node.handle(now, Input::Failed(connection)).finish();
+    }
+    // What was not heard then is found out by its deadline.
+    let mut given_up = 0;
+    for _ in 0..20 * PEERS {
+        now = now.max(node.poll_timeout().unwrap_or(now));
+        let mut failed = Vec::new();
+        let mut actions = node.handle(now, Input::Timeout);
+        while let Some(action) = actions.next() {
+            match action {
+                Action::Dial { connection, .. } => failed.push(connection),
+                Action::NotSent { .. } => given_up += 1,
+                _ => {}
+            }
+        }
+        let _ = actions.finish();
+        for connection in failed {
+            let mut actions = node.handle(now, Input::Failed(connection));
+            while let Some(action) = actions.next() {
+                given_up += usize::from(matches!(action, Action::NotSent { .. }));
+            }
+            let _ = actions.finish();
+        }
+    }
+    assert_eq!((given_up, node.poll_timeout()), (PEERS, None));
 }
 
 fn what_comes_in_one_read_with_a_confirm_is_told_after_the_peer_is_up<T: Storage>() {
