@@ -27,6 +27,7 @@ both_tiers![
     a_full_outbox_hands_the_message_back,
     an_outbox_at_its_high_water_mark_hands_the_message_back,
     what_was_not_begun_goes_to_the_next_connection,
+    a_message_that_was_begun_is_finished_while_paused,
     bytes_that_nobody_takes_end_the_connection,
     a_silent_connection_is_probed,
     a_disconnect_tells_why_and_marks_nobody,
@@ -251,6 +252,27 @@ fn what_was_not_begun_goes_to_the_next_connection<T: Storage>() {
     );
     assert_eq!(world.hosts[L].told.last(), Some(&message(URL_S, b"not begun")));
     assert!(!world.hosts[L].told.contains(&message(URL_S, b"begun")));
+}
+
+fn a_message_that_was_begun_is_finished_while_paused<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let (old, room) = (only(&world, L), 9);
+    world.hosts[L].room = room;
+    world.send(L, S, b"begun").unwrap();
+    world.send(L, S, b"not begun").unwrap();
+    world.restart(&config(), S, false);
+    world.send(S, L, b"again").unwrap();
+    go(&mut world, &[Accept(1), Connect(1), Deliver(1, 1)]);
+    assert_eq!(states(&world, L), [ConnectionState::Open, ConnectionState::Offered]);
+    let now = world.hosts[L].now;
+    let node = &mut world.hosts[L].node;
+    assert!(node.has_output(old));
+    let mut out = [0; 256];
+    let len = node.transmit(now, old, &mut out);
+    let begun = data(&Message::notify(SPACE, b"begun"));
+    assert_eq!(out[..len], begun[room..]);
+    assert!(!node.has_output(old));
+    assert_eq!(node.transmit(now, old, &mut out), 0);
 }
 
 fn bytes_that_nobody_takes_end_the_connection<T: Storage>() {
@@ -780,6 +802,7 @@ fn a_node_can_be_looked_at<T: Storage>() {
     let outbox = node.outbox(key).unwrap();
     assert_eq!((outbox.is_empty(), outbox.next_written(), outbox.next_number()), (false, 1, 2));
     assert_eq!(outbox.len(), data(&Message::notify(SPACE, b"hello")).len());
+    assert!(outbox.memory() >= outbox.len());
     // Ids of what is gone are nobody's.
     world.step(Event::Cut(0));
     settle(&mut world);

@@ -30,6 +30,7 @@ both_tiers![
     a_peer_that_moved_is_known_by_its_new_address,
     what_the_application_dials_may_be_longer_than_what_strangers_may_say,
     another_address_of_a_connected_peer_changes_nothing,
+    a_peer_that_is_not_connected_is_dialled_at_its_newest_address,
     pauses_differ_by_up_to_a_quarter,
     a_peer_for_which_there_is_no_place_is_not_to_blame,
 ];
@@ -330,11 +331,18 @@ fn another_address_of_a_connected_peer_changes_nothing<T: Storage>() {
     let peers = world.hosts[S].node.peers();
     assert_eq!(peers.url(sent.peer), Some(URL_L), "it was heard from there");
     assert_eq!(world.hosts[L].told.last(), Some(&message(URL_S, b"again")));
-    // When it is not connected, the newest address is as good as any.
-    world.disconnect(S, L, b"bye");
-    settle(&mut world);
-    let sent = world.hosts[S].node.ops(now).notify(elsewhere, SPACE, b"once more").unwrap();
-    assert_eq!(world.hosts[S].node.peers().url(sent.peer), Some("ws://10.9.9.9:90/b"));
+}
+
+fn a_peer_that_is_not_connected_is_dialled_at_its_newest_address<T: Storage>() {
+    let mut world = world::<T>(&config());
+    let first = world.send(S, L, b"hello").unwrap();
+    go(&mut world, &[Refuse(0)]);
+    let elsewhere = PeerUrl::parse("ws://10.9.9.9:90/b", &UrlRules::default()).unwrap();
+    let now = world.hosts[S].now;
+    let node = &mut world.hosts[S].node;
+    let second = node.ops(now).notify(elsewhere, SPACE, b"again").unwrap();
+    assert_eq!((second.peer, second.number), (first.peer, 1), "the same one");
+    assert_eq!(node.peers().url(second.peer), Some("ws://10.9.9.9:90/b"));
 }
 
 fn what_the_application_dials_may_be_longer_than_what_strangers_may_say<T: Storage>() {
@@ -361,7 +369,30 @@ fn a_device_has_the_limits_of_devices() {
     );
     assert_eq!(host.max_receive_bytes, 1_073_741_824);
     assert_ne!((host.connection, host.router), (device.connection, device.router));
-    assert_ne!(host.peers, device.peers);
+    let most = usize::MAX;
+    let PeerLimits { max_peers, max_connections, max_pending, pending, .. } = host.peers;
+    assert_eq!((max_peers, max_connections, max_pending), (65_536, 65_536, 1024));
+    assert_eq!(pending, PendingPolicy::EvictOldest);
+    let PeerLimits { max_peers, max_connections, max_pending, pending, .. } = device.peers;
+    assert_eq!((max_peers, max_connections, max_pending, pending), (most, most, most, PendingPolicy::Refuse));
+    let RouterLimits { max_spaces, max_modules, max_blocked_counts, max_block_rules } = host.router;
+    assert_eq!(
+        (max_spaces, max_modules, max_blocked_counts, max_block_rules),
+        (4096, 65_536, 16_384, 65_536)
+    );
+    let RouterLimits { max_spaces, max_modules, max_blocked_counts, max_block_rules } = device.router;
+    assert_eq!((max_spaces, max_modules, max_blocked_counts, max_block_rules), (most, most, most, most));
+    let sizes = |config: &Config| {
+        let buffers = [config.rx_buffer, config.tx_queue, config.outbox].map(|limits| limits.max_bytes);
+        let frames = (config.max_frame_bytes, config.max_preflight_bytes, config.url.max_bytes);
+        (frames, buffers, config.high_water_bytes)
+    };
+    assert_eq!(
+        sizes(&host.connection),
+        ((104_857_600, 65_536, 2048), [104_857_600, 209_715_200, 209_715_200], 1_048_576)
+    );
+    assert_eq!(sizes(&device.connection), ((4096, 1024, 256), [4096, 8192, 8192], 8192));
+    assert_eq!((host.connection.frame_bytes_per_second, Config::default()), (16_384, Config::HOST));
 }
 
 /// Memory counts while a frame is put together, and no more when it was not needed for a while.

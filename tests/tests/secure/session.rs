@@ -97,6 +97,20 @@ fn a_channel_that_may_be_none_does_what_the_one_does_that_it_is<S: Storage>() {
         assert_eq!(takes, if secured { config().max_frame_bytes } else { usize::MAX });
         let ended = if secured { ProtocolError::EndWithoutClose.into() } else { CloseReason::Ended };
         assert_eq!(pair.b.tell(at(0), Input::End), [Act::closed(ended)]);
+        // Before the handshake is done there is nobody to say anything to, and nothing more is said after a farewell.
+        let mut alice = optional::<S>(secured).a;
+        let tx = alice.connection.tx_mut();
+        tx.push_disconnect(at(0), b"too early").unwrap();
+        assert_eq!(tx.pending() > 0, !secured);
+        let mut pair = optional::<S>(secured);
+        pair.drive();
+        pair.a.connection.tx_mut().push_farewell(at(0), CloseReason::Local);
+        assert_eq!(pair.a.written(at(0)).len(), if secured { RECORD_OVERHEAD } else { 0 });
+        // Who says to be another one than the channel has proven.
+        let mut pair = optional::<S>(secured);
+        pair.a.own.0 = url(id(3));
+        pair.drive();
+        assert_eq!(pair.b.closed(), secured.then_some(ProtocolError::IdNotProven.into()));
     }
 }
 

@@ -1,0 +1,168 @@
+//! The messages that wait for a peer: what is written of them, what is given up, and what is told of both.
+
+mod tiers;
+
+use kitfox_core::connection::{Plain, Tx};
+use kitfox_core::node::{Numbers, Outbox};
+use kitfox_core::storage::{Heap, Storage};
+use kitfox_core::wire::{HEADER_BYTES, Message};
+use kitfox_core::{Config, Instant};
+use kitfox_tests::frames::{data, encoded};
+use kitfox_tests::world::SPACE;
+
+both_tiers![
+    messages_are_written_in_order_and_unknown_when_their_connection_ends,
+    what_is_too_long_for_the_peer_stops_the_queue_until_it_is_given_up,
+    what_is_given_up_first_is_not_unknown,
+    what_is_given_up_between_two_connections_is_gone,
+    a_frame_of_just_the_length_that_the_peer_takes_is_written,
+    the_next_connection_may_take_what_the_last_one_did_not,
+    half_a_message_is_not_written_again,
+];
+
+const NOW: Instant = Instant::ZERO;
+const LONG: &[u8] = &[7; 60];
+
+fn message(data: &[u8]) -> Message<'_> {
+    Message::notify(SPACE, data)
+}
+
+fn frame_bytes(data: &[u8]) -> usize {
+    self::data(&message(data)).len()
+}
+
+/// An outbox with these messages, and the transmit half of a connection.
+fn filled<S: Storage>(messages: &[&[u8]]) -> (Outbox<S>, Tx<S, Plain>) {
+    let config = Config {
+        outbox: kitfox_core::storage::BufferLimits { min_bytes: 0, max_bytes: 512 },
+        ..Config::DEVICE
+    };
+    let mut outbox = Outbox::new(&config);
+    for (number, data) in (0..).zip(messages) {
+        assert_eq!(outbox.push(&message(data)), Ok(number));
+    }
+    (outbox, Tx::new(&config, Plain::default()))
+}
+
+/// Writes at most so many bytes.
+fn write<S: Storage>(tx: &mut Tx<S, Plain>, outbox: &mut Outbox<S>, most: usize) -> Vec<u8> {
+    let mut out = vec![0; most];
+    let len = tx.transmit_with(NOW, Some(outbox), &mut out);
+    out.truncate(len);
+    out
+}
+
+fn numbers(first: u64, last: u64) -> Option<Numbers> {
+    Some(Numbers { first, last })
+}
+
+fn messages_are_written_in_order_and_unknown_when_their_connection_ends<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[b"one", b"two", b"three"]);
+    assert!(!outbox.is_writable() && write(&mut tx, &mut outbox, 512).is_empty(), "no connection is open");
+    outbox.begin(usize::MAX);
+    assert!(outbox.is_writable() && outbox.has_unwritten());
+    let written = write(&mut tx, &mut outbox, 512);
+    assert_eq!(written, [&b"one"[..], b"two", b"three"].map(|of| data(&message(of))).concat());
+    assert!(outbox.is_empty() && !outbox.has_unwritten() && !outbox.is_writable());
+    assert_eq!(outbox.end(), numbers(0, 2));
+    assert_eq!(outbox.end(), None, "they were told of");
+}
+
+fn what_is_too_long_for_the_peer_stops_the_queue_until_it_is_given_up<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[b"one", LONG, b"two"]);
+    outbox.begin(frame_bytes(LONG) - 1);
+    assert!(!outbox.is_too_large_for_peer() && outbox.is_writable());
+    assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"one")));
+    assert!(outbox.is_too_large_for_peer() && !outbox.is_writable());
+    assert_eq!(write(&mut tx, &mut outbox, 512), b"");
+    assert_eq!(outbox.first(), Some((1, &encoded(&message(LONG))[..])));
+    outbox.drop_first();
+    assert!(!outbox.is_too_large_for_peer() && outbox.is_writable());
+    assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"two")));
+    assert!(outbox.is_empty());
+    assert_eq!(outbox.end(), numbers(0, 2), "in between others it counts as one of them");
+}
+
+fn what_is_given_up_first_is_not_unknown<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[LONG, b"one"]);
+    outbox.begin(frame_bytes(LONG) - 1);
+    assert!(outbox.is_too_large_for_peer());
+    outbox.drop_first();
+    assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"one")));
+    assert_eq!(outbox.end(), numbers(1, 1));
+    assert_eq!((outbox.next_written(), outbox.next_number()), (2, 2));
+}
+
+fn what_is_given_up_between_two_connections_is_gone<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[b"one", b"two", b"three"]);
+    outbox.begin(usize::MAX);
+    assert_eq!(write(&mut tx, &mut outbox, frame_bytes(b"one")), data(&message(b"one")));
+    assert_eq!(outbox.end(), numbers(0, 0));
+    assert_eq!(outbox.first(), Some((1, &encoded(&message(b"two"))[..])));
+    outbox.drop_first();
+    assert_eq!((outbox.next_written(), outbox.len()), (2, frame_bytes(b"three")));
+    outbox.begin(usize::MAX);
+    assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"three")));
+    assert_eq!(outbox.end(), numbers(2, 2));
+    assert_eq!(outbox.first(), None);
+    outbox.drop_first();
+    assert_eq!((outbox.next_written(), outbox.next_number()), (3, 3), "there was nothing to give up");
+}
+
+fn a_frame_of_just_the_length_that_the_peer_takes_is_written<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[b"one", LONG]);
+    outbox.begin(frame_bytes(LONG));
+    let written = write(&mut tx, &mut outbox, 512);
+    assert_eq!(written.len(), frame_bytes(b"one") + frame_bytes(LONG));
+    assert!(outbox.is_empty());
+    // And refused from the next byte on before it is queued.
+    let longer = [7; LONG.len() + 1];
+    assert!(outbox.push(&message(&longer)).is_err());
+    assert_eq!(outbox.push(&message(LONG)), Ok(2));
+}
+
+fn the_next_connection_may_take_what_the_last_one_did_not<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[LONG, b"one"]);
+    outbox.begin(HEADER_BYTES);
+    assert!(outbox.is_too_large_for_peer() && write(&mut tx, &mut outbox, 512).is_empty());
+    assert_eq!(outbox.end(), None);
+    assert!(!outbox.is_too_large_for_peer(), "nobody is there whose word counts");
+    outbox.begin(usize::MAX);
+    assert_eq!(write(&mut tx, &mut outbox, 512).len(), frame_bytes(LONG) + frame_bytes(b"one"));
+    assert_eq!(outbox.end(), numbers(0, 1));
+}
+
+fn half_a_message_is_not_written_again<S: Storage>() {
+    for most in 1..frame_bytes(b"one") {
+        let (mut outbox, mut tx) = filled::<S>(&[b"one", b"two"]);
+        outbox.begin(usize::MAX);
+        assert_eq!(write(&mut tx, &mut outbox, most), data(&message(b"one"))[..most]);
+        // Paused, it writes the rest of what it has begun and no more.
+        let mut paused = outbox.clone();
+        paused.set_paused(true);
+        assert!(paused.is_writable());
+        assert_eq!(write(&mut tx.clone(), &mut paused, 512), data(&message(b"one"))[most..]);
+        assert!(!paused.is_writable() && paused.has_unwritten());
+        assert_eq!(write(&mut tx.clone(), &mut paused, 512), b"");
+        // Ended, the rest is gone.
+        assert_eq!(outbox.end(), numbers(0, 0));
+        outbox.begin(usize::MAX);
+        assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"two")));
+    }
+}
+
+/// The Heap tier's: the other one owns its memory from the beginning.
+#[test]
+fn memory_that_was_not_needed_for_a_while_is_given_back() {
+    let (mut outbox, mut tx) = filled::<Heap>(&[b"one", LONG]);
+    assert!(outbox.memory() >= outbox.len());
+    outbox.begin(usize::MAX);
+    assert!(!write(&mut tx, &mut outbox, 512).is_empty());
+    assert!(outbox.memory() > 0);
+    let mut rounds = 0;
+    while outbox.relax() {
+        rounds += 1;
+        assert!(outbox.memory() > 0 && rounds < 10, "it says that there is more");
+    }
+    assert_eq!(outbox.memory(), 0);
+}
