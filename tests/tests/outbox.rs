@@ -2,9 +2,10 @@
 
 mod tiers;
 
-use kitfox_core::connection::{Plain, Tx};
+use bytes::Bytes;
+use kitfox_core::connection::{Plain, PushError, Tx};
 use kitfox_core::node::{Numbers, Outbox};
-use kitfox_core::storage::{Heap, Storage};
+use kitfox_core::storage::{BufferLimits, Heap, Storage};
 use kitfox_core::wire::{HEADER_BYTES, Message};
 use kitfox_core::{Config, Instant};
 use kitfox_tests::frames::{data, encoded};
@@ -33,10 +34,7 @@ fn frame_bytes(data: &[u8]) -> usize {
 
 /// An outbox with these messages, and the transmit half of a connection.
 fn filled<S: Storage>(messages: &[&[u8]]) -> (Outbox<S>, Tx<S, Plain>) {
-    let config = Config {
-        outbox: kitfox_core::storage::BufferLimits { min_bytes: 0, max_bytes: 512 },
-        ..Config::DEVICE
-    };
+    let config = Config { outbox: BufferLimits { min_bytes: 0, max_bytes: 512 }, ..Config::DEVICE };
     let mut outbox = Outbox::new(&config);
     for (number, data) in (0..).zip(messages) {
         assert_eq!(outbox.push(&message(data)), Ok(number));
@@ -165,4 +163,55 @@ fn memory_that_was_not_needed_for_a_while_is_given_back() {
         assert!(outbox.memory() > 0 && rounds < 10, "it says that there is more");
     }
     assert_eq!(outbox.memory(), 0);
+}
+
+/// Whatever the routing says of it, the payload is what is shared; a short one is copied.
+#[test]
+fn a_shared_payload_makes_the_bytes_that_a_copied_one_makes() {
+    let routing = Message { data: b"not this", ..Message::module(SPACE, "photos", &[]) };
+    for len in [0, 1, 2047, 2048, 2049, 5000] {
+        let payload: Vec<u8> = (0..len).map(|byte| byte as u8).collect();
+        let message = Message { data: &payload, ..routing };
+        let expected = data(&message);
+        // Just as much as there is room for.
+        let limits = BufferLimits { min_bytes: 0, max_bytes: expected.len() };
+        let config = Config { outbox: limits, tx_queue: limits, ..Config::HOST };
+        let mut outbox = Outbox::<Heap>::new(&config);
+        assert_eq!(outbox.push_shared(&routing, Bytes::from(payload.clone())), Ok(0));
+        assert_eq!(outbox.len(), expected.len());
+        assert_eq!(outbox.memory() >= len, len < 2048, "{len}: {}", outbox.memory());
+        let handed_back = outbox.push_shared(&routing, Bytes::from(payload.clone()));
+        assert_eq!(handed_back, Err((PushError::Backpressure, Bytes::from(payload.clone()))));
+        assert_eq!(outbox.clone().take_first(), Some((0, encoded(&message))));
+        let mut tx = Tx::<Heap, Plain>::new(&config, Plain::default());
+        outbox.begin(expected.len());
+        assert_eq!(write(&mut tx, &mut outbox, 8192), expected);
+
+        tx.push_shared(NOW, &routing, Bytes::from(payload.clone())).unwrap();
+        assert_eq!((tx.pending(), tx.counts().messages), (expected.len(), 1));
+        let mut out = vec![0; 8192];
+        let written = tx.transmit(NOW, &mut out);
+        assert_eq!(out[..written], expected);
+        // A byte too many for the peer, and for the queue.
+        let longer = Bytes::from(vec![7; len + 8]);
+        let refused = outbox.push_shared(&routing, longer.clone());
+        assert_eq!(refused, Err((PushError::TooLargeForPeer, longer.clone())));
+        let refused = tx.push_shared(NOW, &routing, longer.clone());
+        assert_eq!(refused, Err((PushError::TooLarge, longer)));
+    }
+}
+
+/// What is shared counts for the high water mark as what is copied does.
+#[test]
+fn shared_payloads_stop_at_the_high_water_mark() {
+    let payload = Bytes::from(vec![7; 3000]);
+    let frame = frame_bytes(&payload);
+    for (high_water_bytes, accepted) in [(frame, 1), (frame + 1, 2)] {
+        let mut outbox = Outbox::<Heap>::new(&Config { high_water_bytes, ..Config::HOST });
+        for number in 0..accepted {
+            assert_eq!(outbox.push_shared(&message(&[]), payload.clone()), Ok(number));
+        }
+        let refused = outbox.push_shared(&message(&[]), payload.clone());
+        assert_eq!(refused, Err((PushError::Backpressure, payload.clone())), "{high_water_bytes}");
+    }
 }
