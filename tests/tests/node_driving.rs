@@ -47,6 +47,7 @@ both_tiers![
     one_disconnect_with_words_at_a_time,
     a_node_can_be_looked_at,
     what_no_gate_lets_through_closes,
+    a_peer_is_forgotten_after_everything_was_told_of_it,
 ];
 
 fn world<T: Storage>() -> World<T, Trusting> {
@@ -842,4 +843,31 @@ fn what_no_gate_lets_through_closes<T: Storage>() {
     assert_eq!(steps(&mut table), [Step::Close(connection, misplaced)]);
     assert!(!table.confirmed(now, connection), "it has ended");
     assert_eq!(steps(&mut table), []);
+}
+
+fn a_peer_is_forgotten_after_everything_was_told_of_it<T: Storage>() {
+    let now = Instant::ZERO;
+    let mut table = PeerTable::<T>::new(&config().peers, PeerId::new("b").unwrap(), 1);
+    let peer = PeerId::new("a").unwrap();
+    // It is to leave, and before that is taken out a message is sent to it and given up.
+    let key = table.enter(&peer, URL_S).unwrap();
+    table.waiting(now, key, false);
+    assert_eq!(table.enter(&peer, URL_S), Ok(key));
+    table.waiting(now, key, true);
+    let (connection, _) = table.connections().next().unwrap();
+    table.disconnect(now, key);
+    let mut steps = Vec::new();
+    while let Some(step) = table.next_step() {
+        steps.push(step);
+    }
+    assert_eq!(
+        steps,
+        [
+            Step::Dial(key, connection),
+            Step::Close(connection, CloseReason::Local),
+            Step::GiveUp(key, NotSentCause::Disconnected),
+            Step::Forget(key),
+        ]
+    );
+    assert_eq!(table.peer(&peer), None);
 }

@@ -29,6 +29,7 @@ both_tiers![
     a_dialled_peer_that_is_another_one_changes_nothing_for_that_one,
     a_late_answer_is_misuse,
     an_answer_that_never_comes_closes,
+    a_peer_that_always_says_that_another_one_stays_is_given_up,
     a_dial_that_was_answered_in_time_has_the_time_of_the_gate,
     what_is_due_at_the_same_moment_comes_in_order,
 ];
@@ -253,6 +254,8 @@ fn notify(data: &[u8]) -> Vec<u8> {
     frame(1, &encoded(&Message::notify(SPACE, data)))
 }
 
+/// What a peer says on a connection whose place another one takes.
+const SUPERSEDED: &[u8] = b"superseded";
 const RAW: &str = "ws://10.0.0.8:80/c";
 
 fn a_peer_that_never_confirms_is_let_go_and_dialled<T: Storage>() {
@@ -379,6 +382,23 @@ fn an_answer_that_never_comes_closes<T: Storage>() {
     bench.tick();
     assert_eq!(bench.told, ["closed Timeout(Preflight)"]);
     assert_eq!(bench.states(), []);
+}
+
+fn a_peer_that_always_says_that_another_one_stays_is_given_up<T: Storage>() {
+    let mut bench = Bench::<T>::new("m");
+    bench.send(RAW, b"hello");
+    for attempt in 0..3 {
+        assert_eq!(bench.dials.len(), attempt + 1, "not before its time");
+        let dialled = bench.dials[attempt];
+        bench.node.connected(bench.now, dialled, ()).unwrap();
+        assert_eq!(bench.handle(dialled, Vec::new())[0], 0, "a preflight");
+        bench.handle(dialled, frame(1, &encoded(&Message::disconnect(SUPERSEDED))));
+        if attempt < 2 {
+            bench.tick();
+        }
+    }
+    let closed = "closed Disconnected";
+    assert_eq!(bench.told, [closed, closed, closed, "not sent", "unresponsive"]);
 }
 
 fn a_dial_that_was_answered_in_time_has_the_time_of_the_gate<T: Storage>() {

@@ -1,7 +1,7 @@
 //! What users rely on.
 
 use kitfox_core::connection::{
-    Action, Channel, CloseReason, Connection, Input, OrPlain, PushError, Rx, SendError, Tx, Wants,
+    Action, Answer, Channel, CloseReason, Connection, Input, OrPlain, PushError, Rx, SendError, Tx, Wants,
 };
 use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
@@ -325,6 +325,9 @@ fn rest<C: Channel>(side: &mut Side<Heap, C>) {
 fn memory_of_records_is_counted_and_given_back() {
     memory_comes_back(pair());
     memory_comes_back(optional(true));
+    // In short records: frames are put together, too, and both rest at the same time.
+    let short = Credentials { max_record_bytes: 256, ..credentials(BOB) };
+    memory_comes_back(Pair::of(alice(), accept(&config(), &short)));
 }
 
 fn memory_comes_back<C: Channel>(mut pair: Pair<Heap, C>) {
@@ -342,6 +345,24 @@ fn memory_comes_back<C: Channel>(mut pair: Pair<Heap, C>) {
     for side in [&pair.a, &pair.b] {
         assert_eq!((side.connection.rx().memory(), side.connection.tx().memory()), (0, 0));
     }
+}
+
+#[test]
+fn work_that_nobody_asked_for_is_none() {
+    let mut alice = alice::<Heap>();
+    let mut actions = alice.connection.handle(at(0), Input::Bytes(&mut []));
+    let Some(Action::Ask { id, .. }) = actions.next(&alice.directory) else { panic!("randomness is needed") };
+    assert_eq!(actions.finish().1, Wants::Answer);
+    alice.connection.work(at(0));
+    assert_eq!((alice.connection.tx().pending(), alice.connection.rx().close_reason()), (0, None));
+    alice.connection.answer(at(0), id, Answer::Randomness(&[9; 32])).unwrap();
+    assert_eq!(alice.connection.handle(at(0), Input::Bytes(&mut [])).finish().1, Wants::Work);
+
+    let mut pair = open::<Heap>();
+    pair.a.connection.work(at(0));
+    pair.a.notify(at(0), b"still").unwrap();
+    pair.drive();
+    assert_eq!(pair.b.notified().len(), 1);
 }
 
 #[test]
