@@ -619,16 +619,27 @@ fn a_peers_last_words_are_told_with_its_end<T: Storage>() {
     let _ = actions.finish();
     assert_eq!(said, [b"enough", b"enough"], "of the connection, and of the peer");
 
-    // What ends without them has none, whatever another connection was told last.
-    let mut world = established::<T>(&config());
-    let (connection, now) = (only(&world, L), world.hosts[L].now);
-    let mut actions = world.hosts[L].node.handle(now, Input::End(connection));
-    while let Some(action) = actions.next() {
-        if let Action::Closed { message, .. } | Action::PeerDown { message, .. } = action {
-            assert_eq!(message, b"");
+    // What ends without them has none, whatever came last.
+    let hello = data(&Message::notify(SPACE, b"hello"));
+    for mut bytes in [[hello, vec![9; 16]].concat(), vec![9; 16], Vec::new()] {
+        let mut world = established::<T>(&config());
+        let (connection, now) = (only(&world, L), world.hosts[L].now);
+        let input = if bytes.is_empty() {
+            Input::End(connection)
+        } else {
+            Input::Bytes { connection, bytes: &mut bytes }
+        };
+        let mut actions = world.hosts[L].node.handle(now, input);
+        let mut ends = 0;
+        while let Some(action) = actions.next() {
+            if let Action::Closed { message, .. } | Action::PeerDown { message, .. } = action {
+                assert_eq!(message, b"");
+                ends += 1;
+            }
         }
+        let _ = actions.finish();
+        assert_eq!(ends, 2);
     }
-    let _ = actions.finish();
 }
 
 fn a_goodbye_can_be_written_before_the_peer_is_told_to_be_down<T: Storage>() {

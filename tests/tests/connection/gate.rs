@@ -1,6 +1,8 @@
 //! From creation to open: questions in order, and the bytes of the three legs.
 
-use kitfox_core::connection::{Answer, Connection, NotDialable, Role, SendError, Wants};
+use kitfox_core::connection::{
+    Action, Answer, Connection, Input, NotDialable, Plain, Question, Role, Rx, SendError, Tx, Wants,
+};
 use kitfox_core::storage::Storage;
 use kitfox_core::{ApiMisuse, Config};
 use kitfox_tests::on_both_tiers;
@@ -23,6 +25,7 @@ on_both_tiers!(
     a_preflight_may_name_a_space,
     an_empty_preflight_is_valid,
     the_id_of_a_key_is_the_same_in_every_spelling,
+    a_driver_with_a_table_of_peers_is_asked_which_connection_stays,
 );
 
 fn admit(peer: &str) -> Act {
@@ -226,4 +229,48 @@ fn the_id_of_a_key_is_the_same_in_every_spelling<S: Storage>() {
     reply.extend(wire("0801"));
     assert_eq!(alice.receive(at(0), &reply), [validate(base32, ""), opened(base32)]);
     assert_eq!(alice.connection.rx().peer().unwrap().url, base32);
+}
+
+fn a_driver_with_a_table_of_peers_is_asked_which_connection_stays<S: Storage>() {
+    for (role, from_peer, peers_url, ours) in
+        [(Role::Acceptor, FROM_ALICE, ALICE, BOB), (Role::Dialler, FROM_BOB, BOB, ALICE)]
+    {
+        let side = match role {
+            Role::Dialler => Side::<S>::dial(at(0), &config()),
+            _ => Side::accept(at(0), &config()),
+        };
+        let rx = match role {
+            Role::Dialler => Rx::<S, Plain>::dial(at(0), &config(), Plain::default(), peer_url(BOB)).unwrap(),
+            _ => Rx::accept(at(0), &config(), Plain::default()),
+        };
+        let mut connection = Connection::from_halves(rx.settling(), Tx::new(&config(), Plain::default()));
+        let (mut bytes, mut asked) = (wire(from_peer), Vec::new());
+        loop {
+            let mut actions = connection.handle(at(0), Input::Bytes(&mut bytes));
+            let question = match actions.next(&side.directory) {
+                Some(Action::Ask { id, question: Question::Settle { peer } }) => {
+                    assert_eq!(peer.url, peers_url);
+                    Some((id, "settle"))
+                }
+                Some(Action::Ask { id, question: Question::ValidatePreflight { .. } }) => {
+                    Some((id, "validate"))
+                }
+                Some(Action::Ask { id, question: Question::GatherPreflight { .. } }) => Some((id, "gather")),
+                Some(Action::Ask { id, .. }) => Some((id, "admit")),
+                Some(Action::Opened { .. }) | None => None,
+                other => panic!("{other:?}"),
+            };
+            let (taken, _) = actions.finish();
+            bytes.drain(..taken);
+            let Some((id, name)) = question else { break };
+            asked.push(name);
+            let preflight = Answer::Preflight { own_url: peer_url(ours), data: b"hello" };
+            connection.answer(at(0), id, if name == "gather" { preflight } else { Answer::Accept }).unwrap();
+        }
+        // Before anything is said to who dialled, and before a dialler confirms.
+        match role {
+            Role::Acceptor => assert_eq!(asked, ["validate", "settle", "admit", "admit", "gather"]),
+            _ => assert_eq!(asked, ["admit", "admit", "gather", "validate", "settle"]),
+        }
+    }
 }

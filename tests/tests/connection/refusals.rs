@@ -131,7 +131,7 @@ fn closing_from_inside_a_delivery_is_final<S: Storage>() {
     actions.close(CloseReason::Local);
     actions.close(CloseReason::Failed);
     // The driver stops here; the end is told at the next read, and the second message never.
-    assert_eq!(actions.finish().0, 25);
+    assert_eq!(actions.finish(), (25, Wants::Again));
     assert_eq!(bob.receive(at(0), &wire(RAIN)), [Act::closed(CloseReason::Local)]);
     assert_eq!(bob.written(at(0)), b"");
 }
