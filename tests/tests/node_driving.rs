@@ -4,7 +4,7 @@ mod tiers;
 
 use core::time::Duration;
 
-use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout};
+use kitfox_core::connection::{CloseReason, PushError, Refusal, Timeout, Wants};
 use kitfox_core::node::{
     Action, ConnectionId, ConnectionState, DownCause, Input, Node, NodeConfig, NotSentCause, Ops, PeerTable,
     SendError, Step,
@@ -45,6 +45,7 @@ both_tiers![
     the_earliest_deadline_of_a_connection_counts,
     a_socket_that_stays_full_after_a_pause_ends_the_connection,
     one_disconnect_with_words_at_a_time,
+    a_connection_that_was_told_to_be_closed_delivers_nothing_more,
     a_node_can_be_looked_at,
     what_no_gate_lets_through_closes,
     a_peer_is_forgotten_after_everything_was_told_of_it,
@@ -798,6 +799,25 @@ fn one_disconnect_with_words_at_a_time<T: Storage>() {
     for host in [&world.hosts[0], &world.hosts[2]] {
         assert_eq!(host.told.last(), Some(&down("ws://10.0.0.2:80/b", Some((0, 0)), DownCause::Ended(gone))));
     }
+}
+
+fn a_connection_that_was_told_to_be_closed_delivers_nothing_more<T: Storage>() {
+    let mut world = established::<T>(&config());
+    let (connection, now) = (only(&world, L), world.hosts[L].now);
+    let node = &mut world.hosts[L].node;
+    let peer = node.peers().peer_of(connection).unwrap();
+    assert!(node.ops(now).disconnect(peer, b"bye"));
+    let mut actions = node.handle(now, Input::Wake);
+    assert!(matches!(actions.next(), Some(Action::Closed { .. })));
+    while actions.next().is_some() {}
+    let _ = actions.finish();
+    // What was under way arrives before its socket is closed.
+    let mut late = data(&Message::notify(SPACE, b"late"));
+    let mut actions = node.handle(now, Input::Bytes { connection, bytes: &mut late });
+    assert!(actions.next().is_none());
+    assert_eq!(actions.finish(), (0, Wants::Nothing));
+    assert!(node.has_output(connection), "the goodbye");
+    node.release(connection);
 }
 
 fn a_node_can_be_looked_at<T: Storage>() {

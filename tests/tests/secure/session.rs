@@ -367,6 +367,17 @@ fn work_that_nobody_asked_for_is_none() {
     assert_eq!((alice.connection.tx().pending(), alice.connection.rx().close_reason()), (0, None));
     alice.connection.answer(at(0), id, Answer::Randomness(&[9; 32])).unwrap();
     assert_eq!(alice.connection.handle(at(0), Input::Bytes(&mut [])).finish().1, Wants::Work);
+    // Of several steps only the last one has something to say, and only that has to be taken in time.
+    alice.connection.work(at(0));
+    assert_eq!(alice.connection.tx().pending(), 0);
+    assert!(alice.connection.clone().tx_mut().handle_timeout(at(1_000_000)));
+    for second in 1..3 {
+        alice.connection.work(at(1000 * second));
+    }
+    assert!(alice.connection.tx().pending() > 0);
+    let timeout = config().tx_timeout.as_millis() as u64;
+    assert!(alice.connection.clone().tx_mut().handle_timeout(at(timeout + 1999)));
+    assert!(!alice.connection.tx_mut().handle_timeout(at(timeout + 2000)));
 
     let mut pair = open::<Heap>();
     pair.a.connection.work(at(0));
