@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kitfox_core::connection::{Plain, PushError, Tx};
 use kitfox_core::node::{Numbers, Outbox};
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
-use kitfox_core::wire::{HEADER_BYTES, Message};
+use kitfox_core::wire::{EMPTY_DATA_FRAME, HEADER_BYTES, Message};
 use kitfox_core::{Config, Instant};
 use kitfox_tests::frames::{data, encoded};
 use kitfox_tests::world::SPACE;
@@ -19,6 +19,8 @@ both_tiers![
     a_frame_of_just_the_length_that_the_peer_takes_is_written,
     the_next_connection_may_take_what_the_last_one_did_not,
     half_a_message_is_not_written_again,
+    frames_of_the_connection_come_between_messages_and_never_inside,
+    what_is_left_of_a_write_has_a_deadline,
 ];
 
 const NOW: Instant = Instant::ZERO;
@@ -48,6 +50,18 @@ fn write<S: Storage>(tx: &mut Tx<S, Plain>, outbox: &mut Outbox<S>, most: usize)
     let len = tx.transmit_with(NOW, Some(outbox), &mut out);
     out.truncate(len);
     out
+}
+
+/// The same with one vectored write.
+fn write_slices<S: Storage>(tx: &mut Tx<S, Plain>, outbox: &mut Outbox<S>, most: usize) -> Vec<u8> {
+    let mut written = Vec::new();
+    let result = tx.transmit_slices_with(NOW, Some(outbox), |pieces| {
+        written = pieces.concat();
+        written.truncate(most);
+        Ok::<_, ()>(written.len())
+    });
+    assert_eq!(result, Ok(written.len()));
+    written
 }
 
 fn numbers(first: u64, last: u64) -> Option<Numbers> {
@@ -147,6 +161,55 @@ fn half_a_message_is_not_written_again<S: Storage>() {
         outbox.begin(usize::MAX);
         assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"two")));
     }
+}
+
+fn frames_of_the_connection_come_between_messages_and_never_inside<S: Storage>() {
+    let [one, two] = [b"one", b"two"].map(|of| data(&message(of)));
+    for write in [write::<S>, write_slices] {
+        for begun in 0..one.len() {
+            for most in [1, 7, 512] {
+                let (mut outbox, mut tx) = filled::<S>(&[b"one", b"two"]);
+                outbox.begin(usize::MAX);
+                let mut written = write(&mut tx, &mut outbox, begun);
+                tx.push_empty(NOW).unwrap();
+                loop {
+                    match write(&mut tx, &mut outbox, most) {
+                        more if more.is_empty() => break,
+                        more => written.extend(more),
+                    }
+                }
+                let probe = &EMPTY_DATA_FRAME[..];
+                let expected = if begun == 0 { [probe, &one, &two] } else { [&one, probe, &two] };
+                assert_eq!(written, expected.concat(), "{begun} bytes, then {most}");
+                assert!(outbox.is_empty() && tx.pending() == 0);
+                assert_eq!(outbox.end(), numbers(0, 1));
+            }
+        }
+    }
+}
+
+fn what_is_left_of_a_write_has_a_deadline<S: Storage>() {
+    let timeout = Config::DEVICE.tx_timeout;
+    for write in [write::<S>, write_slices] {
+        let (mut outbox, mut tx) = filled::<S>(&[b"one"]);
+        outbox.begin(usize::MAX);
+        write(&mut tx, &mut outbox, 3);
+        assert!(!tx.clone().handle_timeout(NOW + timeout), "nobody took the rest");
+        write(&mut tx, &mut outbox, 512);
+        assert!(tx.clone().handle_timeout(NOW + 2 * timeout), "nothing is left");
+    }
+}
+
+/// Where a queue owns its memory from the beginning, nobody wakes up to give it back.
+#[test]
+fn a_queue_of_fixed_size_has_no_deadline_but_its_bytes() {
+    fn deadline<S: Storage>() -> core::time::Duration {
+        let (_, mut tx) = filled::<S>(&[]);
+        tx.push_empty(NOW).unwrap();
+        tx.poll_timeout().unwrap().since(NOW)
+    }
+    let Config { tx_timeout, relax_interval, .. } = Config::DEVICE;
+    assert_eq!((deadline::<tiers::Small>(), deadline::<Heap>()), (tx_timeout, relax_interval));
 }
 
 /// The Heap tier's: the other one owns its memory from the beginning.

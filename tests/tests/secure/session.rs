@@ -1,11 +1,13 @@
 //! What users rely on.
 
+use bytes::Bytes;
 use kitfox_core::connection::{
     Action, Answer, Channel, CloseReason, Connection, Input, OrPlain, PushError, Question, Rx, SendError, Tx,
     Wants,
 };
 use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
+use kitfox_core::wire::Message;
 use kitfox_core::{Config, PeerId, ProtocolError};
 use kitfox_tests::on_both_tiers;
 use kitfox_tests::pair::{self, Chunks, Pace, Pair, SPACE, Side};
@@ -349,6 +351,26 @@ fn memory_comes_back<C: Channel>(mut pair: Pair<Heap, C>) {
 }
 
 #[test]
+fn a_shared_payload_that_is_too_large_for_the_peer_is_handed_back() {
+    let small = Config {
+        max_frame_bytes: 3000,
+        rx_buffer: BufferLimits { min_bytes: 0, max_bytes: 3000 },
+        ..config()
+    };
+    let mut pair = Pair::<Heap, _>::of(alice(), accept(&small, &credentials(BOB)));
+    pair.drive();
+    let routing = Message::notify(SPACE, &[]);
+    let most = 3000 - 5 - 4 - 2 - SPACE.len() - 1;
+    let tx = pair.a.connection.tx_mut();
+    let payload = Bytes::from(vec![7; most + 1]);
+    let refused = tx.push_shared(at(0), &routing, payload.clone());
+    assert_eq!(refused, Err((PushError::TooLargeForPeer, payload.clone())));
+    tx.push_shared(at(0), &routing, payload.slice(1..)).unwrap();
+    pair.drive();
+    assert_eq!(pair.b.notified().len(), 1);
+}
+
+#[test]
 fn work_that_nobody_asked_for_is_none() {
     let mut alice = alice::<Heap>();
     let id = loop {
@@ -408,17 +430,22 @@ fn what_was_put_together_and_not_read_stays_however_long_it_takes() {
 
 #[test]
 fn a_record_that_is_partly_written_is_pending() {
-    a_part_is_pending(pair());
-    a_part_is_pending(optional(true));
+    for vectored in [false, true] {
+        a_part_is_pending(pair(), vectored);
+        a_part_is_pending(optional(true), vectored);
+    }
 }
 
-fn a_part_is_pending<C: Channel>(mut pair: Pair<Heap, C>) {
+fn a_part_is_pending<C: Channel>(mut pair: Pair<Heap, C>, vectored: bool) {
     pair.drive();
+    pair.a.vectored = vectored;
     pair.a.notify(at(0), &[7; 2000]).unwrap();
     let whole = pair.a.connection.tx().pending();
     let mut written = Vec::new();
     assert_eq!(pair.a.pull(at(0), 100, &mut written), 100);
     let left = pair.a.connection.tx().pending();
+    let timeout = at(config().tx_timeout.as_millis() as u64);
+    assert!(!pair.a.connection.clone().tx_mut().handle_timeout(timeout), "the rest has to be taken in time");
     pair.a.tell(at(1000), Input::Timeout);
     pair.a.tell(at(2000), Input::Timeout);
     let rest = pair.a.written(at(2000));
@@ -426,6 +453,7 @@ fn a_part_is_pending<C: Channel>(mut pair: Pair<Heap, C>) {
     pair.b.receive(at(2000), &[written, rest].concat());
     assert_eq!(pair.b.notified().len(), 1);
     assert_eq!(pair.a.connection.tx().pending(), 0);
+    assert!(pair.a.connection.clone().tx_mut().handle_timeout(timeout));
 }
 
 #[test]
