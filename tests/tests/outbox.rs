@@ -131,6 +131,11 @@ fn a_frame_of_just_the_length_that_the_peer_takes_is_written<S: Storage>() {
     let longer = [7; LONG.len() + 1];
     assert!(outbox.push(&message(&longer)).is_err());
     assert_eq!(outbox.push(&message(LONG)), Ok(2));
+    // Also where a longer one waits behind it.
+    let (mut outbox, mut tx) = filled::<S>(&[b"one", b"four"]);
+    outbox.begin(frame_bytes(b"one"));
+    assert_eq!(write(&mut tx, &mut outbox, 512), data(&message(b"one")));
+    assert!(outbox.is_too_large_for_peer());
 }
 
 fn the_next_connection_may_take_what_the_last_one_did_not<S: Storage>() {
