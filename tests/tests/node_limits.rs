@@ -143,8 +143,8 @@ fn pauses_differ_by_up_to_a_quarter<T: Storage>() {
 
 /// The Heap tier's: the other one has not as many peers.
 #[test]
-fn pauses_of_one_node_differ_too() {
-    const PEERS: usize = 40;
+fn pauses_of_one_node_differ_and_end_in_order() {
+    const PEERS: usize = 200;
     let policy = BlockList::<Heap>::new(&NodeConfig::HOST.router);
     let mut node: Node<Heap, _, Trusting> =
         Node::new(&NodeConfig::HOST, PeerId::new("a").unwrap(), 7, policy);
@@ -173,14 +173,23 @@ fn pauses_of_one_node_differ_too() {
         assert_eq!(dialled.len(), 1);
         dials(&mut node, Instant::ZERO, Input::Failed(dialled[0]));
     }
+    // Some are wanted no more.
+    let keys: Vec<_> = node.peers().peers().collect();
+    for &key in keys.iter().step_by(3) {
+        assert!(node.ops(Instant::ZERO).disconnect(key, b""));
+        dials(&mut node, Instant::ZERO, Input::Wake);
+    }
+    let left = node.peers().peers().count();
+    assert_eq!(left, PEERS - PEERS.div_ceil(3));
     let mut pauses = Vec::new();
-    while pauses.len() < PEERS {
+    while pauses.len() < left {
         let now = node.poll_timeout().unwrap();
         let dialled = dials(&mut node, now, Input::Timeout);
         pauses.extend(dialled.iter().map(|_| now.as_micros()));
     }
+    assert!(pauses.is_sorted(), "the earliest first: {pauses:?}");
     pauses.dedup();
-    assert!(pauses.len() > PEERS / 2, "{pauses:?}");
+    assert!(pauses.len() > left / 2, "{pauses:?}");
 }
 
 fn a_peer_for_which_there_is_no_place_is_not_to_blame<T: Storage>() {
