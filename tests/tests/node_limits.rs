@@ -144,11 +144,7 @@ fn pauses_differ_by_up_to_a_quarter<T: Storage>() {
 /// The Heap tier's: the other one has not as many peers.
 #[test]
 fn pauses_of_one_node_differ_and_end_in_order() {
-    const PEERS: usize = 200;
-    let policy = BlockList::<Heap>::new(&NodeConfig::HOST.router);
-    let mut node: Node<Heap, _, Trusting> =
-        Node::new(&NodeConfig::HOST, PeerId::new("a").unwrap(), 7, policy);
-    node.directory_mut().register_space(SPACE).unwrap();
+    const PEERS: usize = 50;
     // Whom a node dials now.
     fn dials(
         node: &mut Node<Heap, BlockList<Heap>, Trusting>,
@@ -165,31 +161,39 @@ fn pauses_of_one_node_differ_and_end_in_order() {
         let _ = actions.finish();
         dialled
     }
-    for peer in 0..PEERS {
-        let url = format!("ws://10.0.0.1:80/peer{peer}");
-        let url = PeerUrl::parse(&url, &UrlRules::default()).unwrap();
-        node.ops(Instant::ZERO).notify(url, SPACE, b"hello").unwrap();
-        let dialled = dials(&mut node, Instant::ZERO, Input::Wake);
-        assert_eq!(dialled.len(), 1);
-        dials(&mut node, Instant::ZERO, Input::Failed(dialled[0]));
+    for seed in 1..=20 {
+        let policy = BlockList::<Heap>::new(&NodeConfig::HOST.router);
+        let mut node = Node::new(&NodeConfig::HOST, PeerId::new("a").unwrap(), seed, policy);
+        node.directory_mut().register_space(SPACE).unwrap();
+        let mut now = Instant::ZERO;
+        for peer in 0..PEERS {
+            let url = format!("ws://10.0.0.1:80/peer{peer}");
+            let url = PeerUrl::parse(&url, &UrlRules::default()).unwrap();
+            node.ops(now).notify(url, SPACE, b"hello").unwrap();
+            let dialled = dials(&mut node, now, Input::Wake);
+            assert_eq!(dialled.len(), 1);
+            dials(&mut node, now, Input::Failed(dialled[0]));
+        }
+        let (mut moments, mut retries) = (Vec::new(), 0);
+        while let Some(next) = node.poll_timeout() {
+            assert!(next >= now && moments.len() < 3 * PEERS, "the earliest first, seed {seed}");
+            now = next;
+            moments.push(now.as_micros());
+            for connection in dials(&mut node, now, Input::Timeout) {
+                retries += 1;
+                dials(&mut node, now, Input::Failed(connection));
+            }
+            // Some are wanted no more.
+            if moments.len() % 9 == 0 {
+                let peer = node.peers().peers().nth(moments.len() % 5);
+                assert!(peer.is_none_or(|peer| node.ops(now).disconnect(peer, b"")));
+                dials(&mut node, now, Input::Wake);
+            }
+        }
+        assert!((PEERS..=2 * PEERS).contains(&retries), "{retries}");
+        moments.dedup();
+        assert!(moments.len() > PEERS / 2, "{moments:?}");
     }
-    // Some are wanted no more.
-    let keys: Vec<_> = node.peers().peers().collect();
-    for &key in keys.iter().step_by(3) {
-        assert!(node.ops(Instant::ZERO).disconnect(key, b""));
-        dials(&mut node, Instant::ZERO, Input::Wake);
-    }
-    let left = node.peers().peers().count();
-    assert_eq!(left, PEERS - PEERS.div_ceil(3));
-    let mut pauses = Vec::new();
-    while pauses.len() < left {
-        let now = node.poll_timeout().unwrap();
-        let dialled = dials(&mut node, now, Input::Timeout);
-        pauses.extend(dialled.iter().map(|_| now.as_micros()));
-    }
-    assert!(pauses.is_sorted(), "the earliest first: {pauses:?}");
-    pauses.dedup();
-    assert!(pauses.len() > left / 2, "{pauses:?}");
 }
 
 fn a_peer_for_which_there_is_no_place_is_not_to_blame<T: Storage>() {

@@ -119,3 +119,50 @@ impl<E: Seq<Timer>, P: Seq<u32>> Timers<E, P> {
         self.put(place, timer);
     }
 }
+
+#[cfg(all(test, feature = "alloc"))]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+    use crate::storage::{Heap, Storage};
+
+    /// Deadlines that are set, put off, put forward and taken away in every order, beside a set that is sorted.
+    #[test]
+    fn deadlines_come_in_order_whatever_was_set_and_cleared_before() {
+        const KEYS: u32 = 40;
+        let mut timers = Timers::<<Heap as Storage>::PeerTimers, <Heap as Storage>::PeerPlaces>::new();
+        let mut sorted = BTreeSet::new();
+        let (mut random, mut now) = (1_u64, 0);
+        for step in 0..20_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (key, delay) = ((random >> 33) as u32 % KEYS, (random >> 40) % 100);
+            let before = timers.get(key);
+            match (random >> 60) % 4 {
+                0 => {
+                    timers.clear(key);
+                    sorted.retain(|&(_, other)| other != key);
+                }
+                1 => {
+                    now += delay;
+                    let due = sorted.first().copied().filter(|&(at, _)| at <= Instant::from_micros(now));
+                    assert_eq!(
+                        timers.pop_due(Instant::from_micros(now)),
+                        due.map(|(_, key)| key),
+                        "step {step}"
+                    );
+                    due.map(|due| sorted.remove(&due));
+                }
+                _ => {
+                    let at = Instant::from_micros(now + delay);
+                    timers.set(key, at);
+                    before.map(|before| sorted.remove(&(before, key)));
+                    sorted.insert((at, key));
+                }
+            }
+            assert_eq!(timers.next_at(), sorted.first().map(|&(at, _)| at), "step {step}");
+            let at = sorted.iter().find(|&&(_, other)| other == key).map(|&(at, _)| at);
+            assert_eq!(timers.get(key), at, "step {step}");
+        }
+    }
+}
