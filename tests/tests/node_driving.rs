@@ -22,6 +22,7 @@ both_tiers![
     a_driver_that_takes_one_action_at_a_time_loses_none,
     the_end_of_a_connection_is_told_later_if_it_is_not_taken_at_once,
     a_goodbye_never_lands_in_the_middle_of_a_message,
+    a_goodbye_never_lands_in_the_middle_of_a_probe,
     nothing_is_written_between_the_decision_to_close_and_its_step,
     nothing_is_written_while_a_replaced_connection_was_not_told_of,
     a_full_outbox_hands_the_message_back,
@@ -153,6 +154,20 @@ fn a_goodbye_never_lands_in_the_middle_of_a_message<T: Storage>() {
             down(URL_S, None, DownCause::Ended(gone)),
         ]
     );
+}
+
+fn a_goodbye_never_lands_in_the_middle_of_a_probe<T: Storage>() {
+    let config = NodeConfig { idle_probe: Some(Duration::from_secs(1)), ..config() };
+    let mut world = established::<T>(&config);
+    world.hosts[S].room = 2;
+    while world.hosts[S].room > 0 {
+        assert!(world.step(Tick(S)));
+    }
+    world.hosts[S].room = usize::MAX;
+    world.disconnect(S, L, b"bye");
+    settle(&mut world);
+    let gone = CloseReason::Disconnected;
+    assert_eq!(world.hosts[L].told[0], Told::Rejected(gone));
 }
 
 fn nothing_is_written_between_the_decision_to_close_and_its_step<T: Storage>() {
