@@ -39,6 +39,7 @@ both_tiers![
     many_things_done_from_inside_are_refused_before_steps_overflow,
     a_peer_that_leaves_and_is_sent_to_at_once_stays,
     what_comes_in_one_read_with_a_confirm_is_told_after_the_peer_is_up,
+    a_message_behind_steps_that_nobody_hears_of_is_whole,
     a_peers_last_words_are_told_with_its_end,
     a_goodbye_can_be_written_before_the_peer_is_told_to_be_down,
     pieces_are_the_bytes_that_transmit_copies,
@@ -619,6 +620,36 @@ fn what_comes_in_one_read_with_a_confirm_is_told_after_the_peer_is_up<T: Storage
     }
     let _ = actions.finish();
     assert_eq!(told, [&b"up"[..], b"one", b"two"]);
+}
+
+fn a_message_behind_steps_that_nobody_hears_of_is_whole<T: Storage>() {
+    let mut world = World::<T, Trusting>::new(&config(), &["a", "b", "c"]);
+    world.send(0, 1, b"hello").unwrap();
+    world.send(2, 1, b"hello").unwrap();
+    settle(&mut world);
+    let now = world.hosts[1].now;
+    let node = &mut world.hosts[1].node;
+    let [leaves, stays] = [0, 2].map(|peer| {
+        let id = PeerId::new(["a", "b", "c"][peer]).unwrap();
+        node.peers().peer(&id).unwrap()
+    });
+    let connection = node.peers().open_connection(stays).unwrap();
+    assert!(node.ops(now).disconnect(leaves, b"bye"));
+    let mut actions = node.handle(now, Input::Wake);
+    assert!(matches!(actions.next(), Some(Action::Closed { .. })));
+    assert!(matches!(actions.next(), Some(Action::PeerDown { .. })));
+    let _ = actions.finish();
+    // What waited for that peer is still to be given up, and it is to be forgotten.
+    assert!(node.peers().has_steps());
+    let mut bytes = [b"one", b"two"].map(|of| data(&Message::notify(SPACE, of))).concat();
+    let mut actions = node.handle(now, Input::Bytes { connection, bytes: &mut bytes });
+    for expected in [b"one", b"two"] {
+        let action = actions.next();
+        assert!(matches!(action, Some(Action::Notify { data, .. }) if data == expected), "{action:?}");
+    }
+    assert!(actions.next().is_none());
+    let _ = actions.finish();
+    assert_eq!((node.peers().has_steps(), node.peers().peer(&PeerId::new("a").unwrap())), (false, None));
 }
 
 fn a_peers_last_words_are_told_with_its_end<T: Storage>() {

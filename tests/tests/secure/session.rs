@@ -453,7 +453,7 @@ fn a_part_is_pending<C: Channel>(mut pair: Pair<Heap, C>, vectored: bool) {
     pair.b.receive(at(2000), &[written, rest].concat());
     assert_eq!(pair.b.notified().len(), 1);
     assert_eq!(pair.a.connection.tx().pending(), 0);
-    assert!(pair.a.connection.clone().tx_mut().handle_timeout(timeout));
+    assert!(pair.a.connection.clone().tx_mut().handle_timeout(timeout + config().tx_timeout));
 }
 
 #[test]
