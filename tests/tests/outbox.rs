@@ -269,6 +269,35 @@ fn a_shared_payload_makes_the_bytes_that_a_copied_one_makes() {
     }
 }
 
+/// A shared payload is a piece of its own: of several pieces, too, only those of the message that was begun come first.
+#[test]
+fn frames_of_the_connection_come_behind_a_shared_payload_too() {
+    let payload = Bytes::from(vec![7; 3000]);
+    let [shared, two] = [&payload[..], b"two"].map(|of| data(&message(of)));
+    for write in [write::<Heap>, write_slices] {
+        for begun in [1, 9, 20, 1000, shared.len() - 1] {
+            let mut outbox = Outbox::<Heap>::new(&Config::HOST);
+            let mut tx = Tx::new(&Config::HOST, Plain::default());
+            assert_eq!(outbox.push_shared(&message(&[]), payload.clone()), Ok(0));
+            assert_eq!(outbox.push(&message(b"two")), Ok(1));
+            outbox.begin(usize::MAX);
+            let mut written = Vec::new();
+            while written.len() < begun {
+                let left = begun - written.len();
+                written.extend(write(&mut tx, &mut outbox, left));
+            }
+            tx.push_empty(NOW).unwrap();
+            loop {
+                match write(&mut tx, &mut outbox, 8192) {
+                    more if more.is_empty() => break,
+                    more => written.extend(more),
+                }
+            }
+            assert!(written == [&shared[..], &EMPTY_DATA_FRAME, &two].concat(), "{begun} bytes");
+        }
+    }
+}
+
 /// What is shared counts for the high water mark as what is copied does.
 #[test]
 fn shared_payloads_stop_at_the_high_water_mark() {
