@@ -34,10 +34,6 @@ both_tiers![
     messages_of_a_peer_are_numbered_and_arrive_in_order,
 ];
 
-fn world<T: Storage>() -> World<T, Trusting> {
-    World::new(&config(), &["a", "b"])
-}
-
 /// Both have sent a message, and both dials are established; link 0 is S's, link 1 is L's.
 fn both_dialled<T: Storage>() -> World<T, Trusting> {
     let mut world = world();

@@ -3,9 +3,10 @@
 
 use kitfox_core::connection::Channel;
 use kitfox_core::fixed;
-use kitfox_core::node::{ConnectionState, DownCause, NodeConfig, Numbers};
+use kitfox_core::node::{ConnectionId, ConnectionState, DownCause, NodeConfig, Numbers};
 use kitfox_core::storage::Storage;
-use kitfox_tests::world::{Event, Told, World};
+use kitfox_core::wire::{PeerUrl, UrlRules};
+use kitfox_tests::world::{Event, Told, Trusting, World};
 
 fixed!(pub(crate) Small { peers: 3, connections: 8, frame: 256, tx: 256, outbox: 128, url: 48, spaces: 2, block_rules: 2 });
 
@@ -86,4 +87,31 @@ where
     assert_eq!(states(world, S), [ConnectionState::Open]);
     assert_eq!(states(world, L), [ConnectionState::Open]);
     assert_eq!(world.live_links(), 1);
+}
+
+/// S and L, who know nothing of each other yet.
+pub(crate) fn world<T: Storage>() -> World<T, Trusting> {
+    World::new(&config(), &["a", "b"])
+}
+
+/// Up, with one message delivered from S to L on link 0.
+pub(crate) fn established<T: Storage>(config: &NodeConfig) -> World<T, Trusting> {
+    let mut world = World::new(config, &["a", "b"]);
+    world.send(S, L, b"hello").unwrap();
+    settle(&mut world);
+    world.hosts[S].told.clear();
+    world.hosts[L].told.clear();
+    world
+}
+
+/// The only connection of a node.
+pub(crate) fn only<T: Storage>(world: &World<T, Trusting>, node: usize) -> ConnectionId {
+    let ids: Vec<_> = world.hosts[node].node.peers().connections().collect();
+    let [(connection, _)] = ids[..] else { panic!("{ids:?}") };
+    connection
+}
+
+/// A URL that is one.
+pub(crate) fn url(text: &str) -> PeerUrl<'_> {
+    PeerUrl::parse(text, &UrlRules::default()).unwrap()
 }
