@@ -9,7 +9,9 @@
 //! ```
 //!
 //! It needs `cargo-llvm-cov`. Which lines of a race or of a random case are reached differs from run to run, and what a
-//! line is from compiler to compiler: a figure may be lower by [`TOLERANCE`].
+//! line is from compiler to compiler: a figure may be lower by [`TOLERANCE_POINTS`]. Of a function that several test
+//! binaries hold, only the copy in the first one counts, where it may be unused, and which is the first hangs on the path
+//! of the checkout: that makes up to [`TOLERANCE_LINES`] of a folder.
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // std throughout
 
 use std::collections::BTreeMap;
@@ -20,7 +22,10 @@ use std::{env, fs};
 use serde_json::Value;
 
 /// Percentage points by which a figure may be lower than the committed one.
-const TOLERANCE: f64 = 0.5;
+const TOLERANCE_POINTS: f64 = 0.5;
+
+/// Lines that may be missed more than the committed ones, if that is more.
+const TOLERANCE_LINES: u64 = 20;
 
 /// What is measured, by folder; a file counts for the longest that it lies in.
 const FOLDERS: [&str; 10] = [
@@ -91,13 +96,13 @@ fn bless(folders: &BTreeMap<String, Lines>) -> Result<(), String> {
 fn complaints(folders: &BTreeMap<String, Lines>, committed: &BTreeMap<String, Lines>) -> Vec<String> {
     let mut complaints = Vec::new();
     for (folder, lines) in folders {
-        match committed.get(folder).map(|committed| committed.percent()) {
-            None => complaints.push(format!("{folder} has no committed figure")),
-            Some(before) if lines.percent() < before - TOLERANCE => {
-                complaints
-                    .push(format!("{folder}: {:.1} % of its lines, {before:.1} % before", lines.percent()));
-            }
-            Some(_) => {}
+        let Some(before) = committed.get(folder) else {
+            complaints.push(format!("{folder} has no committed figure"));
+            continue;
+        };
+        let (now, then) = (lines.percent(), before.percent());
+        if now < then - TOLERANCE_POINTS && lines.missed > before.missed + TOLERANCE_LINES {
+            complaints.push(format!("{folder}: {now:.1} % of its lines, {then:.1} % before"));
         }
     }
     let gone = committed.keys().filter(|folder| !folders.contains_key(*folder));
@@ -214,11 +219,20 @@ mod tests {
 
     #[test]
     fn a_figure_that_falls_is_complained_about_and_noise_is_not() {
-        let committed = folders(&[("core/src/wire", 1000, 10)]);
-        assert_eq!(complaints(&folders(&[("core/src/wire", 1000, 14)]), &committed), [""; 0]);
-        assert_eq!(complaints(&folders(&[("core/src/wire", 1000, 0)]), &committed), [""; 0]);
-        let lower = complaints(&folders(&[("core/src/wire", 1000, 16)]), &committed);
-        assert_eq!(lower, ["core/src/wire: 98.4 % of its lines, 99.0 % before"]);
+        let committed = folders(&[("core/src/wire", 1000, 10), ("core/src/node", 10_000, 100)]);
+        for (wire, node) in [(30, 150), (0, 0), (10, 100)] {
+            let now = folders(&[("core/src/wire", 1000, wire), ("core/src/node", 10_000, node)]);
+            assert_eq!(complaints(&now, &committed), [""; 0], "as many lines, or as much of all");
+        }
+        let lower =
+            complaints(&folders(&[("core/src/wire", 1000, 31), ("core/src/node", 10_000, 151)]), &committed);
+        assert_eq!(
+            lower,
+            [
+                "core/src/node: 98.5 % of its lines, 99.0 % before",
+                "core/src/wire: 96.9 % of its lines, 99.0 % before",
+            ]
+        );
     }
 
     #[test]
