@@ -545,3 +545,16 @@ impl<S: Storage, C: Channel> Pair<S, C> {
         panic!("timers never end");
     }
 }
+
+/// Opens a pair, sends messages of several lengths both ways and says goodbye; returns what both sides told.
+pub fn exchange<S: Storage, C: Channel>(mut pair: Pair<S, C>) -> [Vec<Act>; 2] {
+    pair.drive();
+    for len in [0, 1, 5, 300, 4000] {
+        pair.a.notify(pair.now, &vec![b'a'; len]).expect("room for a message");
+        pair.b.notify(pair.now, &vec![b'b'; len]).expect("room for a message");
+    }
+    pair.drive();
+    pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
+    pair.drive();
+    [pair.a.acts, pair.b.acts]
+}

@@ -7,7 +7,7 @@ use kitfox_core::storage::{Pull, Storage};
 use kitfox_core::wire::Message;
 use kitfox_core::{Config, ProtocolError};
 use kitfox_tests::on_both_tiers;
-use kitfox_tests::pair::{ALICE, BOB, Chunks, Pace, Pair, SPACE, Side, peer_url};
+use kitfox_tests::pair::{ALICE, BOB, Chunks, Pace, Pair, SPACE, Side, exchange, peer_url};
 use kitfox_tests::script::{Act, at, config, wire};
 
 on_both_tiers!(
@@ -216,17 +216,6 @@ fn plain<S: Storage>() -> Vec<Act> {
 }
 
 fn a_session_over_records_gives_the_same_actions_as_a_plain_one<S: Storage>() {
-    fn exchange<S: Storage, C: Channel>(mut pair: Pair<S, C>) -> [Vec<Act>; 2] {
-        pair.drive();
-        for len in [0, 1, 5, 300, 4000] {
-            pair.a.notify(pair.now, &vec![b'a'; len]).unwrap();
-            pair.b.notify(pair.now, &vec![b'b'; len]).unwrap();
-        }
-        pair.drive();
-        pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
-        pair.drive();
-        [pair.a.acts, pair.b.acts]
-    }
     let expected = exchange(Pair::<S>::new(&config()));
     for max in [1, 2, 3, 5, 17, 100, 1400, 65_535] {
         for (chunks, pace) in [

@@ -6,7 +6,7 @@ use kitfox_core::connection::{CloseReason, Input, PushError, SendError, Timeout}
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
 use kitfox_core::{Config, ProtocolError};
 use kitfox_tests::on_both_tiers;
-use kitfox_tests::pair::{ALICE, BOB, Chunks, Pace, Pair, Reply, Stage};
+use kitfox_tests::pair::{ALICE, BOB, Chunks, Pace, Pair, Reply, Stage, exchange};
 use kitfox_tests::script::{Act, Fixed, config, text};
 use proptest::prelude::*;
 
@@ -43,22 +43,9 @@ fn both_sides_open_and_know_each_other<S: Storage>() {
     assert_eq!((pair.a_to_b.log.len(), pair.b_to_a.log.len()), (43 + 5, 41));
 }
 
-/// A pair in which everything has been exchanged: what each side saw.
-fn exchange<S: Storage>(mut pair: Pair<S>) -> (Vec<Act>, Vec<Act>) {
-    pair.drive();
-    for len in [0, 1, 5, 300, 4000] {
-        pair.a.notify(pair.now, &vec![b'a'; len]).unwrap();
-        pair.b.notify(pair.now, &vec![b'b'; len]).unwrap();
-    }
-    pair.drive();
-    pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
-    pair.drive();
-    (pair.a.acts, pair.b.acts)
-}
-
 fn every_chunk_size_opens_and_delivers<S: Storage>() {
     let expected = exchange(Pair::<S>::new(&config()));
-    assert_eq!((expected.0.len(), expected.1.len()), (5 + 5 + 1, 5 + 5 + 1));
+    assert_eq!(expected.each_ref().map(Vec::len), [5 + 5 + 1; 2]);
     let chunks = [1, 2, 3, 4, 5, 6, 7, 16, 64, 1000, 4096].map(Chunks::Each).into_iter();
     for chunks in chunks.chain((0..20).map(|seed| Chunks::Seeded(seed, 90))) {
         for (pace, vectored) in [(Pace::All, false), (Pace::One, true)] {
