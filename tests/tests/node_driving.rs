@@ -124,11 +124,9 @@ fn dials_that_fail_while_no_step_is_taken_overflow_nothing() {
         node.ops(now).notify(url(&text), SPACE, b"hello").unwrap();
         let mut actions = node.handle(now, Input::Wake);
         while let Some(action) = actions.next() {
-            dialled.extend(if let Action::Dial { connection, .. } = action {
-                Some(connection)
-            } else {
-                None
-            });
+            if let Action::Dial { connection, .. } = action {
+                dialled.push(connection);
+            }
         }
         let _ = actions.finish();
     }

@@ -7,7 +7,7 @@ mod tiers;
 
 use core::time::Duration;
 
-use kitfox_core::connection::{Answer, CloseReason, Question, QuestionId, Timeout};
+use kitfox_core::connection::{Answer, CloseReason, Question, QuestionId, SUPERSEDED, Timeout};
 use kitfox_core::node::{Action, ConnectionId, ConnectionState, DownCause, Input, Node};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::Storage;
@@ -254,8 +254,6 @@ fn notify(data: &[u8]) -> Vec<u8> {
     frame(1, &encoded(&Message::notify(SPACE, data)))
 }
 
-/// What a peer says on a connection whose place another one takes.
-const SUPERSEDED: &[u8] = b"superseded";
 const RAW: &str = "ws://10.0.0.8:80/c";
 
 fn a_peer_that_never_confirms_is_let_go_and_dialled<T: Storage>() {

@@ -129,7 +129,7 @@ fn a_frame_of_just_the_length_that_the_peer_takes_is_written<S: Storage>() {
     assert!(outbox.is_empty());
     // And refused from the next byte on before it is queued.
     let longer = [7; LONG.len() + 1];
-    assert!(outbox.push(&message(&longer)).is_err());
+    assert_eq!(outbox.push(&message(&longer)), Err(PushError::TooLargeForPeer));
     assert_eq!(outbox.push(&message(LONG)), Ok(2));
     // Also where a longer one waits behind it.
     let (mut outbox, mut tx) = filled::<S>(&[b"one", b"four"]);
@@ -260,7 +260,7 @@ fn a_shared_payload_makes_the_bytes_that_a_copied_one_makes() {
         let mut out = vec![0; 8192];
         let written = tx.transmit(NOW, &mut out);
         assert_eq!(out[..written], expected);
-        // A byte too many for the peer, and for the queue.
+        // More than the peer takes, and than the queue.
         let longer = Bytes::from(vec![7; len + 8]);
         let refused = outbox.push_shared(&routing, longer.clone());
         assert_eq!(refused, Err((PushError::TooLargeForPeer, longer.clone())));

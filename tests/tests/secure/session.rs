@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use kitfox_core::connection::{
-    Action, Answer, Channel, CloseReason, Connection, Input, OrPlain, PushError, Question, Rx, SendError, Tx,
-    Wants,
+    Action, Answer, Channel, CloseReason, Connection, Input, OrPlain, PushError, Question, QuestionId, Rx,
+    SendError, Tx, Wants,
 };
 use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
@@ -14,7 +14,8 @@ use kitfox_tests::pair::{self, Chunks, Pace, Pair, SPACE, Side};
 use kitfox_tests::script::{Act, at, config};
 
 use crate::common::{
-    ALICE, BOB, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url, without_handshake,
+    ALICE, BOB, Secure, accept, alice, bob, credentials, dial, handshake, id, key, open, pair, url,
+    without_handshake,
 };
 
 on_both_tiers!(
@@ -34,17 +35,9 @@ on_both_tiers!(
     keys_are_replaced_and_nobody_notices,
 );
 
-/// Messages both ways and a goodbye; what both ends told of it, but for the handshake.
-fn exchange<S: Storage, C: Channel>(mut pair: Pair<S, C>) -> [Vec<Act>; 2] {
-    pair.drive();
-    for len in [0, 1, 5, 300, 4000] {
-        pair.a.notify(pair.now, &vec![b'a'; len]).unwrap();
-        pair.b.notify(pair.now, &vec![b'b'; len]).unwrap();
-    }
-    pair.drive();
-    pair.a.tell(pair.now, Input::Disconnect { reason: b"done" });
-    pair.drive();
-    [&pair.a.acts, &pair.b.acts].map(|acts| without_handshake(acts))
+/// What both ends tell of an exchange, but for the handshake.
+fn exchange<S: Storage, C: Channel>(pair: Pair<S, C>) -> [Vec<Act>; 2] {
+    pair::exchange(pair).map(|acts| without_handshake(&acts))
 }
 
 /// What an exchange gives without a channel.
@@ -370,10 +363,10 @@ fn a_shared_payload_that_is_too_large_for_the_peer_is_handed_back() {
     assert_eq!(pair.b.notified().len(), 1);
 }
 
-#[test]
-fn work_that_nobody_asked_for_is_none() {
+/// Alice, who has asked for the random bytes of her handshake.
+fn asking_for_randomness() -> (Secure<Heap>, QuestionId) {
     let mut alice = alice::<Heap>();
-    let id = loop {
+    loop {
         let mut actions = alice.connection.handle(at(0), Input::Bytes(&mut []));
         let Some(Action::Ask { id, question }) = actions.next(&alice.directory) else {
             panic!("no question")
@@ -381,15 +374,31 @@ fn work_that_nobody_asked_for_is_none() {
         let is_last = matches!(question, Question::Randomness);
         assert_eq!(actions.finish().1, Wants::Answer);
         if is_last {
-            break id;
+            return (alice, id);
         }
         alice.connection.answer(at(0), id, Answer::Accept).unwrap();
-    };
+    }
+}
+
+#[test]
+fn work_that_nobody_asked_for_is_none() {
+    let (mut alice, _) = asking_for_randomness();
     alice.connection.work(at(0));
     assert_eq!((alice.connection.tx().pending(), alice.connection.rx().close_reason()), (0, None));
+
+    let mut pair = open::<Heap>();
+    pair.a.connection.work(at(0));
+    pair.a.notify(at(0), b"still").unwrap();
+    pair.drive();
+    assert_eq!(pair.b.notified().len(), 1);
+}
+
+/// Of several steps only the last one has something to say, and only that has to be taken in time.
+#[test]
+fn the_deadline_of_a_handshakes_message_begins_with_its_last_step() {
+    let (mut alice, id) = asking_for_randomness();
     alice.connection.answer(at(0), id, Answer::Randomness(&[9; 32])).unwrap();
     assert_eq!(alice.connection.handle(at(0), Input::Bytes(&mut [])).finish().1, Wants::Work);
-    // Of several steps only the last one has something to say, and only that has to be taken in time.
     alice.connection.work(at(0));
     assert_eq!(alice.connection.tx().pending(), 0);
     assert!(alice.connection.clone().tx_mut().handle_timeout(at(1_000_000)));
@@ -400,12 +409,6 @@ fn work_that_nobody_asked_for_is_none() {
     let timeout = config().tx_timeout.as_millis() as u64;
     assert!(alice.connection.clone().tx_mut().handle_timeout(at(timeout + 1999)));
     assert!(!alice.connection.tx_mut().handle_timeout(at(timeout + 2000)));
-
-    let mut pair = open::<Heap>();
-    pair.a.connection.work(at(0));
-    pair.a.notify(at(0), b"still").unwrap();
-    pair.drive();
-    assert_eq!(pair.b.notified().len(), 1);
 }
 
 #[test]
