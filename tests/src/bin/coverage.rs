@@ -9,9 +9,9 @@
 //! ```
 //!
 //! It needs `cargo-llvm-cov`. Which lines of a race or of a random case are reached differs from run to run, and what a
-//! line is from compiler to compiler: a figure may be lower by [`TOLERANCE_POINTS`]. Of a function that several test
-//! binaries hold only the copy in the first one counts, where it may be unused, and which is the first hangs on the names
-//! of their files, so that a new one, or another profile, moves a folder by some lines: [`TOLERANCE_LINES`].
+//! line is from compiler to compiler: a figure may be lower by [`TOLERANCE_POINTS`]. Lines that
+//! one test binary runs have counted as missed in the report of all of them, and which ones did changed with a new binary:
+//! a folder may miss [`TOLERANCE_LINES`] more.
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)] // std throughout
 
 use std::collections::BTreeMap;
