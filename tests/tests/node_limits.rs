@@ -9,7 +9,7 @@ use kitfox_core::node::{
 };
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::{Heap, Storage};
-use kitfox_core::wire::{Message, PeerUrl, UrlRules};
+use kitfox_core::wire::Message;
 use kitfox_core::{CapacityError, Config, Instant, PeerId, RouterLimits};
 use kitfox_tests::frames::data;
 use kitfox_tests::world::Event::{Accept, Connect, Deliver, Refuse, Tick};
@@ -58,7 +58,7 @@ fn what_cannot_be_dialled_is_said_at_once<T: Storage>() {
     let mut world = world::<T>(&config());
     let now = world.hosts[S].now;
     let mut to = |url: &str| {
-        let url = PeerUrl::parse(url, &UrlRules::default()).unwrap();
+        let url = self::url(url);
         world.hosts[S].node.ops(now).notify(url, SPACE, b"hi").map(|_| ())
     };
     let not = |why| Err(SendError::NotDialable(why));
@@ -71,7 +71,7 @@ fn what_cannot_be_dialled_is_said_at_once<T: Storage>() {
     // A connection of a peer that cannot be dialled is used.
     world.send(L, S, b"hello").unwrap();
     settle(&mut world);
-    let url = PeerUrl::parse("ws://10.0.0.2:0/b", &UrlRules::default()).unwrap();
+    let url = url("ws://10.0.0.2:0/b");
     let now = world.hosts[S].now;
     world.hosts[S].node.ops(now).notify(url, SPACE, b"hi").unwrap();
     world.wake(S);
@@ -125,8 +125,7 @@ fn pauses_differ_by_up_to_a_quarter<T: Storage>() {
                 policy,
             );
             node.directory_mut().register_space(SPACE).unwrap();
-            let url = PeerUrl::parse(URL_L, &UrlRules::default()).unwrap();
-            node.ops(Instant::ZERO).notify(url, SPACE, b"hello").unwrap();
+            node.ops(Instant::ZERO).notify(url(URL_L), SPACE, b"hello").unwrap();
             let mut actions = node.handle(Instant::ZERO, Input::Wake);
             let Some(Action::Dial { connection, .. }) = actions.next() else { panic!("a dial") };
             let _ = actions.finish();
@@ -167,9 +166,8 @@ fn pauses_of_one_node_differ_and_end_in_order() {
         node.directory_mut().register_space(SPACE).unwrap();
         let mut now = Instant::ZERO;
         for peer in 0..PEERS {
-            let url = format!("ws://10.0.0.1:80/peer{peer}");
-            let url = PeerUrl::parse(&url, &UrlRules::default()).unwrap();
-            node.ops(now).notify(url, SPACE, b"hello").unwrap();
+            let text = format!("ws://10.0.0.1:80/peer{peer}");
+            node.ops(now).notify(url(&text), SPACE, b"hello").unwrap();
             let dialled = dials(&mut node, now, Input::Wake);
             assert_eq!(dialled.len(), 1);
             dials(&mut node, now, Input::Failed(dialled[0]));
@@ -336,7 +334,7 @@ fn another_address_of_a_connected_peer_changes_nothing<T: Storage>() {
     let mut world = world::<T>(&config());
     world.send(S, L, b"hello").unwrap();
     settle(&mut world);
-    let elsewhere = PeerUrl::parse("ws://10.9.9.9:90/b", &UrlRules::default()).unwrap();
+    let elsewhere = url("ws://10.9.9.9:90/b");
     let now = world.hosts[S].now;
     let sent = world.hosts[S].node.ops(now).notify(elsewhere, SPACE, b"again").unwrap();
     world.wake(S);
@@ -350,7 +348,7 @@ fn a_peer_that_is_not_connected_is_dialled_at_its_newest_address<T: Storage>() {
     let mut world = world::<T>(&config());
     let first = world.send(S, L, b"hello").unwrap();
     go(&mut world, &[Refuse(0)]);
-    let elsewhere = PeerUrl::parse("ws://10.9.9.9:90/b", &UrlRules::default()).unwrap();
+    let elsewhere = url("ws://10.9.9.9:90/b");
     let now = world.hosts[S].now;
     let node = &mut world.hosts[S].node;
     let second = node.ops(now).notify(elsewhere, SPACE, b"again").unwrap();
