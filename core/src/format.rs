@@ -2,8 +2,8 @@
 
 use defmt::{Format, Formatter, write};
 
-use crate::connection::{Actions as ConnectionActions, Channel, Connection, Frames, Rx, Tx};
-use crate::node::{Actions, Carrier, Node, Ops, Outbox, PeerSlot, PeerTable};
+use crate::connection::{Actions as ConnectionActions, Channel, Connection, Frames, Outbox, Rx, Tx};
+use crate::node::{Actions, Carrier, Node, Ops, PeerSlot, PeerTable};
 use crate::peer::PeerId;
 use crate::router::{
     BlockList, BlockRule, BlockedCount, BlockedCounts, Directory, Module, Policy, Router, Space,

@@ -7,10 +7,10 @@
 use alloc::collections::{BTreeMap, VecDeque};
 
 use kitfox_core::connection::{
-    Answer, Channel, CloseReason, Opened, Opener, Plain, Question, QuestionId, Wants,
+    Answer, Channel, CloseReason, Numbers, Opened, Opener, Plain, Question, QuestionId, Wants,
 };
 use kitfox_core::node::{
-    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Numbers, Ops, SendError,
+    Action, ConnectionId, Input, MessageId, Node, NodeConfig, NotSentCause, Ops, SendError,
 };
 use kitfox_core::router::{BlockList, RegisterError};
 use kitfox_core::storage::Storage;

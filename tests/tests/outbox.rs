@@ -3,8 +3,8 @@
 mod tiers;
 
 use bytes::Bytes;
-use kitfox_core::connection::{Plain, PushError, Tx};
-use kitfox_core::node::{Numbers, Outbox};
+use kitfox_core::connection::{Numbers, Outbox, Plain, PushError, Tx};
+
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
 use kitfox_core::wire::{EMPTY_DATA_FRAME, HEADER_BYTES, Message};
 use kitfox_core::{Config, Instant};

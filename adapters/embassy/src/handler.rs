@@ -3,7 +3,8 @@
 use core::fmt;
 use core::task::{Context, Poll};
 
-use kitfox_core::node::{ConnectionId, DownCause, MessageId, NotSentCause, Numbers, PeerKey};
+use kitfox_core::connection::Numbers;
+use kitfox_core::node::{ConnectionId, DownCause, MessageId, NotSentCause, PeerKey};
 use kitfox_core::router::BlockList;
 use kitfox_core::storage::Storage;
 use kitfox_core::{Peer, PeerId};

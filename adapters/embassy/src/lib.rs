@@ -39,10 +39,10 @@ pub use stats::{Stats, Totals};
 pub use stream::{StreamRunner, new_stream};
 
 pub use kitfox_core as core;
-pub use kitfox_core::connection::{CloseReason, NotDialable, Plain, Refusal, Role, Timeout};
+pub use kitfox_core::connection::{CloseReason, NotDialable, Numbers, Plain, Refusal, Role, Timeout};
 pub use kitfox_core::fixed;
 pub use kitfox_core::node::{
-    ConnectionId, DownCause, MessageId, NodeConfig, NotSentCause, Numbers, PeerKey, PeerLimits, PendingPolicy,
+    ConnectionId, DownCause, MessageId, NodeConfig, NotSentCause, PeerKey, PeerLimits, PendingPolicy,
 };
 pub use kitfox_core::router::{RegisterError, SendRefused};
 pub use kitfox_core::secure::{Credentials, DEVICE_RECORD_BYTES, KeyError, Network, SecretKey};

@@ -10,8 +10,8 @@ use async_io::Timer;
 use bytes::Bytes;
 use futures_lite::future;
 use kitfox_core::Instant;
-use kitfox_core::connection::CloseReason;
-use kitfox_core::node::{ConnectionId, DownCause, Ending, MessageId, NotSentCause, Numbers, PeerKey, Step};
+use kitfox_core::connection::{CloseReason, Numbers};
+use kitfox_core::node::{ConnectionId, DownCause, Ending, MessageId, NotSentCause, PeerKey, Step};
 use kitfox_core::wire::HEADER_BYTES;
 use kitfox_core::{CapacityError, PeerId};
 

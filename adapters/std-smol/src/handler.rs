@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use kitfox_core::PeerId;
-use kitfox_core::connection::CloseReason;
-use kitfox_core::node::{DownCause, MessageId, NotSentCause, Numbers, PeerKey};
+use kitfox_core::connection::{CloseReason, Numbers};
+use kitfox_core::node::{DownCause, MessageId, NotSentCause, PeerKey};
 use kitfox_core::router::DropReason;
 
 use crate::builder::BoxFuture;

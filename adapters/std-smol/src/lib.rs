@@ -96,10 +96,8 @@ pub use stats::{BlockedStats, ConnectionStats, Direction, Stats, Totals};
 
 pub use bytes::Bytes;
 pub use kitfox_core as core;
-pub use kitfox_core::connection::{CloseReason, NotDialable, Refusal, Timeout};
-pub use kitfox_core::node::{
-    DownCause, MessageId, NotSentCause, Numbers, PeerKey, PeerLimits, PendingPolicy,
-};
+pub use kitfox_core::connection::{CloseReason, NotDialable, Numbers, Refusal, Timeout};
+pub use kitfox_core::node::{DownCause, MessageId, NotSentCause, PeerKey, PeerLimits, PendingPolicy};
 pub use kitfox_core::router::{DropReason, RegisterError, SendRefused};
 pub use kitfox_core::secure::{KeyError, Network, SecretKey};
 pub use kitfox_core::{CapacityError, Config, PeerId, RouterLimits};

@@ -1,4 +1,4 @@
-//! One connection: receive half, transmit half, and both as one value.
+//! One connection: receive half, transmit half, the outbox that it writes from, and both halves as one value.
 
 mod channel;
 mod close;
@@ -7,7 +7,8 @@ mod deframer;
 mod frames;
 mod gate;
 mod or_plain;
-pub(crate) mod queue;
+mod outbox;
+mod queue;
 mod rx;
 mod tx;
 mod whole;
@@ -19,6 +20,7 @@ pub use frames::Frames;
 pub(crate) use gate::Stage;
 pub use gate::{Answer, Question, QuestionId, Role};
 pub use or_plain::{Half, OrPlain};
+pub use outbox::{Numbers, Outbox};
 pub(crate) use rx::Identity;
 pub use rx::{Rx, RxCounts};
 pub use tx::{PushError, Tx, TxCounts};

@@ -6,10 +6,9 @@ use core::fmt;
 use bytes::Bytes;
 
 use super::channel::{Channel, Plain, Sealer};
-use super::{CloseReason, queue};
+use super::{CloseReason, Outbox, queue};
 use crate::config::Config;
 use crate::error::ProtocolError;
-use crate::node::Outbox;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
 use crate::storage::{Pull, Storage, TxQueue};

@@ -2,8 +2,8 @@
 
 use core::fmt;
 
-use super::{ConnectionId, DownCause, NotSentCause, Numbers, PeerKey};
-use crate::connection::{CloseReason, NotDialable, PushError, Question, QuestionId};
+use super::{ConnectionId, DownCause, NotSentCause, PeerKey};
+use crate::connection::{CloseReason, NotDialable, Numbers, PushError, Question, QuestionId};
 use crate::error::CapacityError;
 use crate::router::{DropReason, ModuleKey, SendRefused, SpaceKey};
 use crate::wire::ModuleName;

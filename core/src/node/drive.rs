@@ -4,10 +4,10 @@ use super::action::{Action, Input, MessageId};
 use super::ops::{Dialling, Ops};
 use super::peers::PeerTable;
 use super::step::{ConnectionId, ConnectionState, DownCause, Ending, NotSentCause, PeerKey, Step};
-use super::{Carrier, GivingUp, Node, Outbox, carrier_of, outbox_for, outbox_of};
+use super::{Carrier, GivingUp, Node, carrier_of, outbox_for, outbox_of};
 use crate::connection::{
-    Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Own, Plain, Role, SUPERSEDED, Stage, Timeout,
-    Tx, Wants,
+    Action as Lent, Answer, Channel, CloseReason, Cursor, Next, Outbox, Own, Plain, Role, SUPERSEDED, Stage,
+    Timeout, Tx, Wants,
 };
 use crate::error::CapacityError;
 use crate::peer::Peer;

@@ -3,8 +3,6 @@
 mod action;
 mod drive;
 mod ops;
-
-mod outbox;
 mod peers;
 mod slots;
 mod step;
@@ -14,8 +12,6 @@ pub use action::{Action, Input, MessageId, SendError};
 pub use drive::Actions;
 use ops::Dialling;
 pub use ops::Ops;
-
-pub use outbox::{Numbers, Outbox};
 pub use peers::PeerTable;
 pub use slots::{ConnectionSlot, PeerSlot};
 pub use step::{
@@ -29,7 +25,7 @@ use core::time::Duration;
 use timers::Timers;
 
 use crate::config::{Config, RouterLimits};
-use crate::connection::{Answer, Channel, Identity, Plain, QuestionId, Role, Rx, Tx};
+use crate::connection::{Answer, Channel, Identity, Outbox, Plain, QuestionId, Role, Rx, Tx};
 use crate::error::{ApiMisuse, CapacityError};
 use crate::peer::{Peer, PeerId};
 use crate::router::{BlockedCounts, Directory, Policy};

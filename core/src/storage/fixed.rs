@@ -79,7 +79,7 @@ macro_rules! fixed {
                 type ConnectionPlaces = s::FixedSeq<u32, { <Sizes as Z>::CONNECTIONS }>;
                 type PeerTimers = s::FixedSeq<$crate::node::Timer, { <Sizes as Z>::PEERS }>;
                 type PeerPlaces = s::FixedSeq<u32, { <Sizes as Z>::PEERS }>;
-                type Outboxes = s::FixedSeq<Option<$crate::node::Outbox<Self>>, { <Sizes as Z>::PEERS }>;
+                type Outboxes = s::FixedSeq<Option<$crate::connection::Outbox<Self>>, { <Sizes as Z>::PEERS }>;
                 type Carriers<C: $crate::connection::Channel> =
                     s::FixedSeq<Option<$crate::node::Carrier<Self, C>>, { <Sizes as Z>::CONNECTIONS }>;
             }

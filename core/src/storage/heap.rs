@@ -10,9 +10,9 @@ use bytes::Bytes;
 use hashbrown::HashTable;
 
 use super::{Buffer, BufferLimits, Owned, Pull, Seq, Storage, Table, TxQueue, relaxed_capacity};
-use crate::connection::Channel;
+use crate::connection::{Channel, Outbox};
 use crate::error::CapacityError;
-use crate::node::{Carrier, ConnectionSlot, Outbox, PeerSlot, Timer};
+use crate::node::{Carrier, ConnectionSlot, PeerSlot, Timer};
 use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The tier with an allocator. Limits come from the configuration.

@@ -14,9 +14,9 @@ pub use heap::{Heap, HeapBuffer, HeapQueue, HeapTable};
 
 use core::ops::DerefMut;
 
-use crate::connection::Channel;
+use crate::connection::{Channel, Outbox};
 use crate::error::CapacityError;
-use crate::node::{Carrier, ConnectionSlot, Outbox, PeerSlot, Timer};
+use crate::node::{Carrier, ConnectionSlot, PeerSlot, Timer};
 use crate::router::{BlockRule, BlockedCount, Module, Space};
 
 /// The types in which one node keeps its state.

@@ -5,7 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender, unbounded};
 use kitfox_core::PeerId;
-use kitfox_core::node::{DownCause, MessageId, NotSentCause, Numbers};
+use kitfox_core::connection::Numbers;
+use kitfox_core::node::{DownCause, MessageId, NotSentCause};
 
 /// Something that a node's handler is told.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! What must hold: each message has one fate, in order, and nothing else goes wrong.
 
-use kitfox_core::connection::Channel;
-use kitfox_core::node::{ConnectionState, MessageId, Numbers};
+use kitfox_core::connection::{Channel, Numbers};
+use kitfox_core::node::{ConnectionState, MessageId};
 use kitfox_core::storage::Storage;
 
 use super::{Fault, L, Run, S, STRANGER};

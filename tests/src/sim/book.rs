@@ -3,8 +3,8 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use kitfox_core::PeerId;
-use kitfox_core::connection::RxCounts;
-use kitfox_core::node::{ConnectionId, MessageId, Numbers, PeerKey};
+use kitfox_core::connection::{Numbers, RxCounts};
+use kitfox_core::node::{ConnectionId, MessageId, PeerKey};
 use kitfox_core::router::DropReason;
 use kitfox_core::wire::{Kind, Message};
 

@@ -1,9 +1,9 @@
 //! What the tests of nodes share: two storage tiers, and short words.
 #![allow(dead_code)] // each test binary uses its part
 
-use kitfox_core::connection::Channel;
+use kitfox_core::connection::{Channel, Numbers};
 use kitfox_core::fixed;
-use kitfox_core::node::{ConnectionId, ConnectionState, DownCause, NodeConfig, Numbers};
+use kitfox_core::node::{ConnectionId, ConnectionState, DownCause, NodeConfig};
 use kitfox_core::storage::Storage;
 use kitfox_core::wire::{PeerUrl, UrlRules};
 use kitfox_tests::world::{Event, Told, Trusting, World};

@@ -9,8 +9,8 @@
 
 use std::fmt;
 
-use kitfox_core::connection::{Action, Answer, CloseReason, PushError, Question, QuestionId, Wants};
-use kitfox_core::node::{ConnectionId, Ending, Numbers, PeerKey, Step};
+use kitfox_core::connection::{Action, Answer, CloseReason, Numbers, PushError, Question, QuestionId, Wants};
+use kitfox_core::node::{ConnectionId, Ending, PeerKey, Step};
 use kitfox_core::router::{DropReason, ModuleKey, RegisterError, SendRefused, SpaceKey};
 use kitfox_core::wire::{Message, ModuleName};
 use kitfox_core::{ApiMisuse, CapacityError, Instant, Peer, PeerId};

@@ -4,15 +4,15 @@ use std::ops::Deref;
 
 use bytes::Bytes;
 use kitfox_core::Config;
-use kitfox_core::connection::PushError;
-use kitfox_core::node::{Numbers, PeerKey};
+use kitfox_core::connection::{Numbers, PushError};
+use kitfox_core::node::PeerKey;
 use kitfox_core::storage::Heap;
 use kitfox_core::wire::Message;
 
 use super::Tape;
 use super::entry::{Digest, Entry, Letter, OutboxCall};
 
-type Core = kitfox_core::node::Outbox<Heap>;
+type Core = kitfox_core::connection::Outbox<Heap>;
 
 /// The core's outbox.
 pub(crate) struct Outbox {

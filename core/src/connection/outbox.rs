@@ -1,7 +1,7 @@
 //! What waits to be sent to one peer, and the fate of each message.
 
+use super::{PushError, queue};
 use crate::config::Config;
-use crate::connection::{PushError, queue};
 use crate::storage::{Pull, Storage, TxQueue};
 use crate::wire::{FrameHeader, HEADER_BYTES, Message};
 
