@@ -5,8 +5,8 @@ extern crate alloc;
 use alloc::collections::VecDeque;
 
 use kitfox_core::storage::{
-    Buffer, BufferLimits, FixedBuffer, FixedBytes, FixedQueue, FixedTable, FixedText, HeapBuffer, HeapQueue,
-    HeapTable, Owned, Table, TxQueue,
+    Buffer, BufferLimits, FixedBuffer, FixedBytes, FixedQueue, FixedSeq, FixedTable, FixedText, HeapBuffer,
+    HeapQueue, HeapTable, Owned, Seq, Table, TxQueue,
 };
 use kitfox_core::{CapacityError, fixed};
 use proptest::prelude::*;
@@ -126,6 +126,7 @@ fn buffer_is_its_model<B: Buffer>(ops: &[BufferOp], min: usize, max: usize) -> R
     let mut buffer = B::with_limits(limits(min, max));
     let mut model = Vec::new();
     let limit = max.min(BYTES);
+    prop_assert_eq!(buffer.limit(), limit);
     for (number, op) in (0_u8..).zip(ops) {
         let before = buffer.capacity();
         match *op {
@@ -155,6 +156,7 @@ fn buffer_is_its_model<B: Buffer>(ops: &[BufferOp], min: usize, max: usize) -> R
             }
         }
         prop_assert_eq!(buffer.as_slice(), &model[..]);
+        prop_assert_eq!(buffer.as_mut_slice(), &mut model[..]);
         prop_assert!(buffer.capacity() >= model.len());
     }
     // Left alone, a buffer gives back all but its minimum, in two looks.
@@ -283,6 +285,65 @@ fn an_empty_heap_table_hashes_nothing() {
     assert_eq!(table.limit(), u32::MAX as usize);
 }
 
+fn sequence_is_a_list<Q: Seq<u8>>(places: usize) {
+    let mut sequence = Q::default();
+    assert!(sequence.as_slice().is_empty() && sequence.pop().is_none());
+    for element in (1..).take(places) {
+        assert!(sequence.push(element));
+    }
+    sequence.as_mut_slice()[1] = 9;
+    assert_eq!(sequence.as_slice()[..3], [1, 9, 3]);
+    assert_eq!(sequence.as_slice().len(), places);
+    assert_eq!(sequence.pop(), u8::try_from(places).ok());
+    assert_eq!(sequence.as_slice().len(), places - 1);
+}
+
+#[test]
+fn a_sequence_is_a_list_of_elements() {
+    sequence_is_a_list::<Vec<u8>>(40);
+    sequence_is_a_list::<FixedSeq<u8, 4>>(4);
+    let mut full = FixedSeq::<u8, 2>::default();
+    assert_eq!([full.push(1), full.push(2), full.push(3)], [true, true, false]);
+    assert_eq!(full.as_slice(), [1, 2], "nothing else is lost");
+}
+
+fn buffer_holds_its_limit_and_no_more<B: Buffer>() {
+    let mut buffer = B::with_limits(limits(0, 8));
+    assert_eq!(buffer.append(&[1; 8], 8), Ok(()));
+    assert_eq!(buffer.append(&[2], 8), Err(CapacityError::FrameBuffer), "announced as less than it is");
+    assert_eq!(buffer.append(&[], 9), Err(CapacityError::FrameBuffer), "announced as more than there may be");
+    assert_eq!(buffer.append(&[], 8), Ok(()));
+    assert_eq!(buffer.as_slice(), [1; 8]);
+}
+
+#[test]
+fn a_buffer_holds_its_limit_and_no_more() {
+    buffer_holds_its_limit_and_no_more::<HeapBuffer>();
+    buffer_holds_its_limit_and_no_more::<FixedBuffer<BYTES>>();
+    buffer_holds_its_limit_and_no_more::<FixedBuffer<8>>();
+}
+
+#[test]
+fn memory_is_given_back_by_quarters_while_a_little_is_used_and_at_once_where_none_is() {
+    let mut buffer = HeapBuffer::with_limits(limits(20, 1000));
+    buffer.append(&[1; 100], 100).unwrap();
+    buffer.clear();
+    assert!(buffer.relax());
+    assert_eq!(buffer.capacity(), 100, "all of it was needed since the last look");
+    for left in [75, 56, 42] {
+        buffer.append(&[1; 10], 10).unwrap();
+        buffer.clear();
+        assert!(buffer.relax());
+        assert_eq!(buffer.capacity(), left);
+    }
+    buffer.append(&[1; 40], 40).unwrap();
+    buffer.clear();
+    assert!(buffer.relax());
+    assert_eq!(buffer.capacity(), 40, "no less than was needed");
+    assert!(!buffer.relax());
+    assert_eq!(buffer.capacity(), 20);
+}
+
 #[test]
 fn capacity_never_follows_what_is_announced() {
     let mut buffer = HeapBuffer::with_limits(limits(0, 1 << 30));
@@ -318,7 +379,10 @@ fn the_sizes_of_a_tier_are_those_that_were_named() {
         blocked_counts: 2,
         block_rules: 4,
         frame: 64,
-        tx: 128
+        tx: 128,
+        outbox: 256,
+        peers: 6,
+        connections: 8
     });
     fixed!(Default {});
     assert_eq!(<Named as Storage>::Spaces::with_limit(usize::MAX).limit(), 3);
@@ -334,5 +398,8 @@ fn the_sizes_of_a_tier_are_those_that_were_named() {
     let unlimited = limits(0, usize::MAX);
     assert_eq!(<Named as Storage>::RxBuffer::with_limits(unlimited).capacity(), 64);
     assert_eq!(<Named as Storage>::TxQueue::with_limits(unlimited).limit(), 128);
+    assert_eq!(<Named as Storage>::Outbox::with_limits(unlimited).limit(), 256);
+    assert_eq!(<Named as Storage>::Peers::with_limit(usize::MAX).limit(), 6);
+    assert_eq!(<Named as Storage>::Connections::with_limit(usize::MAX).limit(), 8);
     assert_eq!(<Default as Storage>::RxBuffer::with_limits(unlimited).capacity(), 1024);
 }

@@ -619,6 +619,7 @@ fn text_of_the_limit_is_accepted_and_one_byte_more_is_refused() {
 fn equality_is_that_of_the_text_and_the_value_is_one_slice() {
     assert_ne!(parse("ws://a:1/%41"), parse("ws://a:1/A"));
     assert_eq!(parse("ws://a:1/A").unwrap().to_string(), "ws://a:1/A");
+    assert_eq!(AsRef::<str>::as_ref(&parse("ws://a:1/A").unwrap()), "ws://a:1/A");
     assert_eq!(size_of::<PeerUrl<'_>>(), size_of::<&str>());
 }
 
