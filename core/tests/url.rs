@@ -428,11 +428,11 @@ fn the_longest_xn_label_that_the_oracle_decodes_is_accepted_and_no_longer_one() 
 
 #[test]
 fn every_first_step_of_punycode_leads_to_the_bias_of_the_oracle() {
-    // Letters in front and the distance of the first ideograph make the step; the second one is read with its bias.
-    // Among these is the step at which one more division begins.
+    // Letters in front and the distance of the ideograph make the step; its second one, one place further, is a single
+    // digit to read with that bias. Among these is the step at which one more division begins.
     for letters in 0..12 {
         for c in ('\u{7180}'..'\u{7200}').chain('\u{8f00}'..'\u{8f80}') {
-            let label = punycode(&format!("{}{c}\u{9f9f}", "a".repeat(letters)));
+            let label = punycode(&format!("{}{c}a{c}", "a".repeat(letters)));
             accepts(&[&format!("ws://{label}:1")]);
         }
     }
