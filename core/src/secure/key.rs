@@ -252,6 +252,14 @@ mod tests {
     }
 
     #[test]
+    fn a_result_whose_bytes_cancel_each_other_out_is_not_zero() {
+        let mut secret = [3; 32];
+        secret[1] = 9;
+        let shared = diffie_hellman(&secret, &x25519_public(&[8; 32])).expect("it is not zero");
+        assert_eq!(shared.iter().fold(0, |all, byte| all ^ byte), 0, "what this is a test of");
+    }
+
+    #[test]
     fn a_secret_is_never_printed() {
         extern crate std;
         use std::format;
