@@ -400,6 +400,28 @@ mod tests {
     }
 
     #[test]
+    fn room_too_short_for_a_message_is_refused_at_each_step() {
+        let (mut dialler, mut acceptor) = ends();
+        let too_short = |noise: &Noise, message: &[u8], least: usize| {
+            for len in 0..least {
+                let step = noise.clone().step::<ChaChaPoly>(&mut message[..len].to_vec());
+                assert_eq!(step, Err(HandshakeError::Length), "{len} bytes");
+            }
+        };
+        for head in [FIRST_HEAD, SECOND_HEAD] {
+            let mut message = room(head, b"");
+            for end in [&mut dialler, &mut acceptor] {
+                too_short(end, &message, head + TAG_BYTES);
+                while end.step::<ChaChaPoly>(&mut message).unwrap() == Progress::More {
+                    too_short(end, &message, head + TAG_BYTES);
+                }
+            }
+            core::mem::swap(&mut dialler, &mut acceptor);
+        }
+        too_short(&dialler, &room(FIRST_HEAD, b""), FIRST_HEAD + TAG_BYTES);
+    }
+
+    #[test]
     fn another_prologue_is_refused_at_the_first_message() {
         let (mut dialler, _) = ends();
         let mut acceptor = Noise::accept(&[b"there"], SecretKey::for_tests([2; 32]));
