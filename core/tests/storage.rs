@@ -349,10 +349,27 @@ fn capacity_never_follows_what_is_announced() {
     let mut buffer = HeapBuffer::with_limits(limits(0, 1 << 30));
     buffer.append(&[1; 5], 1 << 30).unwrap();
     assert!(buffer.capacity() <= 10);
-    // But it does not grow beyond it either.
+    // It grows only where what has arrived has no room.
+    buffer.clear();
+    let full = buffer.capacity();
+    buffer.append(&vec![2; full], 1 << 30).unwrap();
+    assert_eq!(buffer.capacity(), full);
+    // But it does not grow beyond what is announced either.
     let mut buffer = HeapBuffer::with_limits(limits(0, 1 << 30));
     buffer.append(&[1; 60], 64).unwrap();
     assert_eq!(buffer.capacity(), 64);
+}
+
+#[test]
+fn a_queue_grows_by_doubling_and_not_byte_by_byte() {
+    let mut queue = HeapQueue::with_limits(limits(0, 1 << 20));
+    let mut capacities = Vec::new();
+    for _ in 0..10_000 {
+        queue.reserve(1).unwrap()[0] = 1;
+        capacities.push(queue.capacity());
+    }
+    capacities.dedup();
+    assert_eq!(capacities, [256, 512, 1024, 2048, 4096, 8192, 16384]);
 }
 
 #[test]

@@ -84,8 +84,7 @@ pub(crate) fn push_shared(
         let written = message.encode_head(rest);
         debug_assert!(written.is_ok());
     }
-    let pushed = queue.push_shared(data);
-    debug_assert!(pushed.is_ok(), "room was checked");
+    queue.push_shared(data);
     if let Some(rest) = queue.reserve(tail) {
         let written = routing.encode_tail(rest);
         debug_assert!(written.is_ok());

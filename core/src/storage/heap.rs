@@ -262,16 +262,13 @@ impl HeapQueue {
     /// Smallest allocation, in bytes.
     const FLOOR: usize = 256;
 
-    /// Puts `payload` at the end of the queue without copying it, or hands it back if that would pass the limit.
-    pub(crate) fn push_shared(&mut self, payload: Bytes) -> Result<(), Bytes> {
-        if payload.len() > self.limits.max_bytes - self.len() {
-            return Err(payload);
-        }
+    /// Puts `payload` at the end of the queue without copying it. Nothing else looks at the limit: the caller has.
+    pub(crate) fn push_shared(&mut self, payload: Bytes) {
+        debug_assert!(payload.len() <= self.limits.max_bytes - self.len(), "room was checked");
         if !payload.is_empty() {
             self.shared_bytes += payload.len();
             self.shared.push_back((self.tail, payload));
         }
-        Ok(())
     }
 
     /// Makes room for `len` bytes behind `tail`.
