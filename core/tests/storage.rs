@@ -370,6 +370,10 @@ fn a_queue_grows_by_doubling_and_not_byte_by_byte() {
     }
     capacities.dedup();
     assert_eq!(capacities, [256, 512, 1024, 2048, 4096, 8192, 16384]);
+    // It is full before it grows.
+    let mut queue = HeapQueue::with_limits(limits(0, 1 << 20));
+    assert!(queue.reserve(200).is_some() && queue.reserve(56).is_some());
+    assert_eq!(queue.capacity(), 256);
 }
 
 #[test]

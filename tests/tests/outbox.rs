@@ -300,6 +300,19 @@ fn frames_of_the_connection_come_behind_a_shared_payload_too() {
 
 /// What is shared counts for the high water mark as what is copied does.
 #[test]
+fn what_is_remembered_of_shared_payloads_counts_as_memory() {
+    const PAYLOADS: usize = 100;
+    let mut outbox = Outbox::<Heap>::new(&Config { high_water_bytes: usize::MAX, ..Config::HOST });
+    let payload = Bytes::from(vec![7; 4096]);
+    for _ in 0..PAYLOADS {
+        outbox.push_shared(&message(&[]), payload.clone()).unwrap();
+    }
+    let place_and_payload = size_of::<(usize, Bytes)>();
+    assert!(outbox.memory() >= PAYLOADS * place_and_payload, "{}", outbox.memory());
+    assert!(outbox.memory() < PAYLOADS * (4096 / 8), "the payloads are somebody else's");
+}
+
+#[test]
 fn shared_payloads_stop_at_the_high_water_mark() {
     let payload = Bytes::from(vec![7; 3000]);
     let frame = frame_bytes(&payload);
