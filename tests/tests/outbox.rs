@@ -4,7 +4,6 @@ mod tiers;
 
 use bytes::Bytes;
 use kitfox_core::connection::{Numbers, Outbox, Plain, PushError, Tx};
-
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
 use kitfox_core::wire::{EMPTY_DATA_FRAME, HEADER_BYTES, Message};
 use kitfox_core::{Config, Instant};
@@ -21,6 +20,7 @@ both_tiers![
     half_a_message_is_not_written_again,
     frames_of_the_connection_come_between_messages_and_never_inside,
     what_is_left_of_a_write_has_a_deadline,
+    a_plain_connection_stages_nothing,
 ];
 
 const NOW: Instant = Instant::ZERO;
@@ -206,6 +206,16 @@ fn what_is_left_of_a_write_has_a_deadline<S: Storage>() {
 }
 
 /// Where a queue owns its memory from the beginning, nobody wakes up to give it back.
+/// It has no memory of its own but its queue, and a message that nobody has begun to write is still the peer's.
+fn a_plain_connection_stages_nothing<S: Storage>() {
+    let (mut outbox, mut tx) = filled::<S>(&[b"one"]);
+    outbox.begin(usize::MAX);
+    tx.push_empty(NOW).unwrap();
+    assert!(!tx.stage(NOW, &mut outbox));
+    assert_eq!((outbox.next_written(), tx.pending()), (0, EMPTY_DATA_FRAME.len()));
+    assert_eq!(write(&mut tx, &mut outbox, 512), [&EMPTY_DATA_FRAME[..], &data(&message(b"one"))].concat());
+}
+
 #[test]
 fn a_queue_of_fixed_size_has_no_deadline_but_its_bytes() {
     fn deadline<S: Storage>() -> core::time::Duration {

@@ -93,6 +93,11 @@ impl<H: Sealer> Sealer for InBox<H> {
     }
 
     #[inline]
+    fn stage<Q: Pull>(&mut self, queue: &mut Q) -> bool {
+        self.0.stage(queue)
+    }
+
+    #[inline]
     fn written<Q: Pull>(&mut self, queue: &mut Q, len: usize) {
         self.0.written(queue, len);
     }

@@ -368,20 +368,25 @@ impl Link {
                     let mut inner = mailbox.lock();
                     let (before, written) = (inner.outbox.len(), inner.outbox.next_written());
                     let mine = inner.writer == Some(self.id);
-                    let outbox = mine.then_some(&mut inner.outbox);
-                    let result = tx.transmit_slices_with(now, outbox, |pieces| self.write(pieces));
+                    let result = if mine && tx.stage(now, &mut inner.outbox) {
+                        None
+                    } else {
+                        let outbox = mine.then_some(&mut inner.outbox);
+                        Some(tx.transmit_slices_with(now, outbox, |pieces| self.write(pieces)))
+                    };
                     if mine {
                         self.count_sent(&inner, before, written);
                         inner.settle(before, budget);
                         too_large = inner.outbox.is_too_large_for_peer();
-                        if matches!(result, Ok(0)) {
+                        if matches!(result, Some(Ok(0))) {
                             register(&mut inner.waker, cx);
                         }
                     }
                     let queued = inner.outbox.len();
                     drop(inner);
                     mailbox.notify_written(queued, budget);
-                    result
+                    // What was staged is sealed and written while senders use the mailbox.
+                    result.unwrap_or_else(|| tx.transmit_slices_with(now, None, |pieces| self.write(pieces)))
                 }
                 None => tx.transmit_slices_with(now, None, |pieces| self.write(pieces)),
             };

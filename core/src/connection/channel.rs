@@ -166,6 +166,13 @@ pub trait Sealer: fmt::Debug + Clone {
     /// queue is not empty.
     fn peek<'a, Q: Pull>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize;
 
+    /// Takes what comes next out of the queue into memory of its own, if it has any for that. Returns whether something
+    /// lies there: [`peek`](Self::peek) shows it then, whatever the queue.
+    #[inline]
+    fn stage<Q: Pull>(&mut self, _: &mut Q) -> bool {
+        false
+    }
+
     /// The first `len` bytes of what [`peek`](Self::peek) showed have been written.
     fn written<Q: Pull>(&mut self, queue: &mut Q, len: usize);
 

@@ -109,6 +109,11 @@ impl<H: Sealer> Sealer for Half<H> {
     }
 
     #[inline]
+    fn stage<Q: Pull>(&mut self, queue: &mut Q) -> bool {
+        either!(self, half => half.stage(queue))
+    }
+
+    #[inline]
     fn written<Q: Pull>(&mut self, queue: &mut Q, len: usize) {
         either!(self, half => half.written(queue, len));
     }

@@ -279,6 +279,17 @@ impl<S: Storage, C: Channel> Tx<S, C> {
         Ok(len)
     }
 
+    /// Takes over what is written next, frames of its own and messages of the outbox, if the channel has memory of its
+    /// own for that: a secured one has, for a record. Returns whether something lies there;
+    /// [`transmit_slices`](Self::transmit_slices) seals and writes it then, and others can use the outbox meanwhile.
+    pub fn stage(&mut self, now: Instant, outbox: &mut Outbox<S>) -> bool {
+        let staged = self.sealer.stage(&mut Source { own: &mut self.queue, outbox: Some(outbox) });
+        if staged {
+            self.waiting(now);
+        }
+        staged
+    }
+
     /// Takes over the rest of the message that this connection has begun to write, so that something can be said
     /// after it. Returns whether the stream stands between two frames then.
     pub fn finish_frame(&mut self, outbox: &mut Outbox<S>) -> bool {

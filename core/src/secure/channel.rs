@@ -38,7 +38,14 @@ impl<B: Buffer, A: Aead> Channel for Secured<B, A> {
     }
 
     fn sealer(start: &Start) -> Sealer<B, A> {
-        Sealer { cipher: None, record: start.buffer(), written: 0, peer: None, parting: Parting::No }
+        Sealer {
+            cipher: None,
+            record: start.buffer(),
+            written: 0,
+            is_text: false,
+            peer: None,
+            parting: Parting::No,
+        }
     }
 
     fn can_prove(id: &PeerId) -> bool {
@@ -429,6 +436,8 @@ pub struct Sealer<B, A = ChaChaPoly> {
     record: B,
     /// Bytes of it that were written. Invariant: at most as many as it has.
     written: usize,
+    /// Whether the text of the record has yet to be sealed. Invariant: nothing of it was written then.
+    is_text: bool,
     /// What the peer told about itself.
     peer: Option<Limits>,
     parting: Parting,
@@ -448,9 +457,12 @@ enum Parting {
 const PIECES: usize = 16;
 
 impl<B: Buffer, A: Aead> Sealer<B, A> {
-    /// Seals the next record, if there is anything to say.
-    fn seal<Q: Pull>(&mut self, queue: &mut Q) {
-        let (Some(cipher), Some(limits)) = (&mut self.cipher, &self.peer) else { return };
+    /// Begins the next record if the last one is written and there is anything to say.
+    fn fill<Q: Pull>(&mut self, queue: &mut Q) {
+        if self.written < self.record.as_slice().len() || self.cipher.is_none() {
+            return;
+        }
+        let Some(limits) = &self.peer else { return };
         if self.parting == Parting::Sealed {
             return;
         }
@@ -478,18 +490,25 @@ impl<B: Buffer, A: Aead> Sealer<B, A> {
         }
         room = room.and_then(|()| self.record.append(&[0; TAG_BYTES], total));
         debug_assert!(room.is_ok() && left == 0, "a record is never longer than its buffer");
-        let sealed = self.record.as_mut_slice().get_mut(LEN_BYTES..).unwrap_or_default();
-        if let Some((text, tag)) = sealed.split_last_chunk_mut() {
+        self.is_text = true;
+        queue.consume(len);
+    }
+
+    /// Seals the record that was begun.
+    fn seal(&mut self) {
+        let text = self.record.as_mut_slice().get_mut(LEN_BYTES..).unwrap_or_default();
+        if let (Some(cipher), Some((text, tag))) = (&mut self.cipher, text.split_last_chunk_mut()) {
             *tag = cipher.seal(&[], text);
         }
-        queue.consume(len);
+        self.is_text = false;
     }
 }
 
 impl<B: Buffer, A: Aead> connection::Sealer for Sealer<B, A> {
     fn peek<'a, Q: Pull>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize {
-        if self.written == self.record.as_slice().len() {
-            self.seal(queue);
+        self.fill(queue);
+        if self.is_text {
+            self.seal();
         }
         let record = self.record.as_slice().get(self.written..).unwrap_or_default();
         match pieces.first_mut().filter(|_| !record.is_empty()) {
@@ -499,6 +518,11 @@ impl<B: Buffer, A: Aead> connection::Sealer for Sealer<B, A> {
             }
             None => 0,
         }
+    }
+
+    fn stage<Q: Pull>(&mut self, queue: &mut Q) -> bool {
+        self.fill(queue);
+        self.written < self.record.as_slice().len()
     }
 
     fn written<Q: Pull>(&mut self, _: &mut Q, len: usize) {

@@ -174,6 +174,10 @@ impl<S: Sealer> Sealer for TappedSealer<S> {
         self.sealer.peek(queue, pieces)
     }
 
+    fn stage<Q: Pull>(&mut self, queue: &mut Q) -> bool {
+        self.sealer.stage(&mut Heard { queue, text: &self.text })
+    }
+
     fn written<Q: Pull>(&mut self, queue: &mut Q, len: usize) {
         self.sealer.written(queue, len);
     }

@@ -210,6 +210,7 @@ fn time(entry: &Entry<'_>) -> Option<Instant> {
             | TxCall::PushEmpty { now, .. }
             | TxCall::PushDisconnect { now, .. }
             | TxCall::PushFarewell { now, .. }
+            | TxCall::Stage { now, .. }
             | TxCall::Timeout { now, .. } => Some(*now),
             TxCall::FinishFrame { .. } | TxCall::Gone => None,
         },

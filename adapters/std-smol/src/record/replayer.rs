@@ -336,6 +336,10 @@ impl Replayer {
                 let found = self.outboxes.get_mut(outbox).ok_or("there is no such outbox")?;
                 tx.finish_frame(&mut found.outbox);
             }
+            TxCall::Stage { now, outbox, .. } => {
+                let found = self.outboxes.get_mut(outbox).ok_or("there is no such outbox")?;
+                tx.stage(*now, &mut found.outbox);
+            }
             TxCall::Timeout { now, .. } => drop(tx.handle_timeout(*now)),
             TxCall::Gone => {
                 connection.tx = None;

@@ -277,6 +277,11 @@ pub(crate) enum TxCall<'a> {
         fine: bool,
     },
     Gone,
+    Stage {
+        now: Instant,
+        outbox: PeerKey,
+        staged: bool,
+    },
 }
 
 /// What a socket did with the bytes that there were for it.

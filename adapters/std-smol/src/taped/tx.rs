@@ -66,6 +66,13 @@ impl Tx {
         result
     }
 
+    #[inline]
+    pub(crate) fn stage(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
+        let staged = self.tx.stage(now, &mut outbox.outbox);
+        self.note(|| TxCall::Stage { now, outbox: outbox.peer(), staged });
+        staged
+    }
+
     pub(crate) fn push_empty(&mut self, now: Instant) -> Result<(), PushError> {
         let result = self.tx.push_empty(now);
         self.note(|| TxCall::PushEmpty { now, result });
