@@ -70,14 +70,14 @@ pub(crate) fn open() -> Result<Box<dyn Link>, Fault> {
         .background()
         .wait()?;
     let (counted, called) = (publisher(&alice, "measured/counted")?, publisher(&alice, "measured/called")?);
-    let mut zenoh = Zenoh { counted, called, left, last, back, _sessions: [alice, bob] };
+    let zenoh = Zenoh { counted, called, left, last, back, _sessions: [alice, bob] };
     zenoh.wait_until_all_know()?;
     Ok(Box::new(zenoh))
 }
 
 impl Zenoh {
     /// A session learns of the other's subscribers some time after it is open; until then nothing is sent.
-    fn wait_until_all_know(&mut self) -> Result<(), Fault> {
+    fn wait_until_all_know(&self) -> Result<(), Fault> {
         let start = Instant::now();
         while !self.counted.matching_status().wait()?.matching() || {
             self.called.put([7; ECHO_BYTES]).wait()?;
