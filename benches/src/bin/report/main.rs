@@ -1,4 +1,5 @@
-//! Sets kitfox beside the field in one run, and writes what it found to `benches/report/`.
+//! Sets kitfox beside the field in one run, and writes what it found to `benches/report/`; of fewer peers or shorter
+//! measurements to `target/report/`.
 //!
 //! ```text
 //! cargo run --release -q -p kitfox-benches --bin report --features field
@@ -29,9 +30,10 @@ mod whole;
 mod write;
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use kitfox_benches::bench::target_directory;
 use kitfox_benches::peers::Fault;
 
 use crate::companion::Companions;
@@ -67,6 +69,16 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// Where the report goes: the one that is kept has everything in it.
+    fn directory(&self) -> PathBuf {
+        let everything = cfg!(feature = "field") && !self.quick && self.peers.len() == PEERS.len();
+        if everything {
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("report")
+        } else {
+            target_directory("report")
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -94,9 +106,10 @@ fn report(options: &Options) -> Result<(), Fault> {
     eprintln!("counting instructions...");
     let counts = counts::measure(&companions);
     let whole = whole::measure(options, &companions);
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("report");
+    let directory = options.directory();
     let found = write::Found { machine, rounds, idle, counts, whole };
     let markdown = found.write(options, &directory)?;
     println!("{markdown}");
+    eprintln!("written to {}", directory.display());
     Ok(())
 }
