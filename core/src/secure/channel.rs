@@ -449,7 +449,7 @@ enum Parting {
     No,
     /// After everything that is queued.
     Due,
-    /// The record is sealed; nothing may follow it.
+    /// The last record has begun; nothing may follow it.
     Sealed,
 }
 

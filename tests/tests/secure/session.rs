@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use kitfox_core::connection::{
-    Action, Answer, Channel, CloseReason, Connection, Input, OrPlain, PushError, Question, QuestionId, Rx,
-    SendError, Tx, Wants,
+    Action, Answer, Channel, CloseReason, Connection, Input, OrPlain, Outbox, PushError, Question,
+    QuestionId, Rx, SendError, Tx, Wants,
 };
 use kitfox_core::secure::{Credentials, KeyError, Network, RECORD_OVERHEAD, SecretKey, Start, check_id};
 use kitfox_core::storage::{BufferLimits, Heap, Storage};
@@ -102,6 +102,14 @@ fn a_channel_that_may_be_none_does_what_the_one_does_that_it_is<S: Storage>() {
         pair.drive();
         pair.a.connection.tx_mut().push_farewell(at(0), CloseReason::Local);
         assert_eq!(pair.a.written(at(0)).len(), if secured { RECORD_OVERHEAD } else { 0 });
+        // A record is taken out of the outbox before it is written.
+        let mut pair = optional::<S>(secured);
+        pair.drive();
+        let mut outbox = Outbox::<S>::new(&config());
+        outbox.begin(usize::MAX);
+        outbox.push(&Message::notify(SPACE, b"hello")).unwrap();
+        assert_eq!(pair.a.connection.tx_mut().stage(at(0), &mut outbox), secured);
+        assert_eq!(outbox.is_empty(), secured);
         // Who says to be another one than the channel has proven.
         let mut pair = optional::<S>(secured);
         pair.a.own.0 = url(id(3));
