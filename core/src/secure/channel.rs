@@ -42,7 +42,7 @@ impl<B: Buffer, A: Aead> Channel for Secured<B, A> {
             cipher: None,
             record: start.buffer(),
             written: 0,
-            is_text: false,
+            unsealed: false,
             peer: None,
             parting: Parting::No,
         }
@@ -436,8 +436,8 @@ pub struct Sealer<B, A = ChaChaPoly> {
     record: B,
     /// Bytes of it that were written. Invariant: at most as many as it has.
     written: usize,
-    /// Whether the text of the record has yet to be sealed. Invariant: nothing of it was written then.
-    is_text: bool,
+    /// Whether the record has yet to be sealed. Invariant: nothing of it was written then.
+    unsealed: bool,
     /// What the peer told about itself.
     peer: Option<Limits>,
     parting: Parting,
@@ -490,7 +490,7 @@ impl<B: Buffer, A: Aead> Sealer<B, A> {
         }
         room = room.and_then(|()| self.record.append(&[0; TAG_BYTES], total));
         debug_assert!(room.is_ok() && left == 0, "a record is never longer than its buffer");
-        self.is_text = true;
+        self.unsealed = true;
         queue.consume(len);
     }
 
@@ -500,14 +500,14 @@ impl<B: Buffer, A: Aead> Sealer<B, A> {
         if let (Some(cipher), Some((text, tag))) = (&mut self.cipher, text.split_last_chunk_mut()) {
             *tag = cipher.seal(&[], text);
         }
-        self.is_text = false;
+        self.unsealed = false;
     }
 }
 
 impl<B: Buffer, A: Aead> connection::Sealer for Sealer<B, A> {
     fn peek<'a, Q: Pull>(&'a mut self, queue: &'a mut Q, pieces: &mut [&'a [u8]]) -> usize {
         self.fill(queue);
-        if self.is_text {
+        if self.unsealed {
             self.seal();
         }
         let record = self.record.as_slice().get(self.written..).unwrap_or_default();

@@ -262,9 +262,12 @@ impl HeapQueue {
     /// Smallest allocation, in bytes.
     const FLOOR: usize = 256;
 
-    /// Puts `payload` at the end of the queue without copying it. Nothing else looks at the limit: the caller has.
+    /// Puts `payload`, for which there is room, at the end of the queue without copying it.
     pub(crate) fn push_shared(&mut self, payload: Bytes) {
-        debug_assert!(payload.len() <= self.limits.max_bytes - self.len(), "room was checked");
+        debug_assert!(
+            payload.len() <= self.limits.max_bytes - self.len(),
+            "the caller has looked at the limit"
+        );
         if !payload.is_empty() {
             self.shared_bytes += payload.len();
             self.shared.push_back((self.tail, payload));

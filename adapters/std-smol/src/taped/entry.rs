@@ -277,6 +277,7 @@ pub(crate) enum TxCall<'a> {
         fine: bool,
     },
     Gone,
+    /// The last one, so that what was recorded before there was this call is still read.
     Stage {
         now: Instant,
         outbox: PeerKey,
