@@ -7,3 +7,4 @@ mod interop;
 mod node;
 mod records;
 mod session;
+mod staging;

@@ -1,12 +1,11 @@
 //! What enemies try with records.
 
-use kitfox_core::connection::{CloseReason, Input, Outbox, Timeout, Tx};
+use kitfox_core::connection::{CloseReason, Input, Timeout};
 use kitfox_core::secure::{Credentials, Start};
 use kitfox_core::storage::Storage;
-use kitfox_core::wire::Message;
 use kitfox_core::{ProtocolError, secure};
 use kitfox_tests::on_both_tiers;
-use kitfox_tests::pair::{Pair, SPACE};
+use kitfox_tests::pair::Pair;
 use kitfox_tests::script::{Act, at, config};
 
 use crate::common::{BOB, Channel, accept, alice, credentials, open};
@@ -23,9 +22,6 @@ on_both_tiers!(
     the_other_directions_record_does_not_open,
     a_record_of_another_connection_does_not_open,
     a_record_that_has_begun_ends_in_time,
-    what_is_staged_is_written_without_its_outbox,
-    what_is_staged_has_to_be_taken_in_time,
-    before_the_handshake_is_done_no_message_is_staged,
 );
 
 /// A pair, and records of one message each from Alice to Bob.
@@ -165,76 +161,4 @@ fn a_record_that_has_begun_ends_in_time<S: Storage>() {
             assert_eq!(pair.b.tell(at(end * 100), Input::Timeout), [], "an idle connection has no deadline");
         }
     }
-}
-
-/// An outbox with these messages, whose connection is open.
-fn outbox<S: Storage>(texts: &[&str]) -> Outbox<S> {
-    let mut outbox = Outbox::new(&config());
-    outbox.begin(usize::MAX);
-    for text in texts {
-        outbox.push(&Message::notify(SPACE, text.as_bytes())).unwrap();
-    }
-    outbox
-}
-
-/// Everything that the connection has to write, without any outbox.
-fn written<S: Storage>(tx: &mut Tx<S, Channel<S>>) -> Vec<u8> {
-    let mut out = vec![0; 4096];
-    let len = tx.transmit(at(0), &mut out);
-    out.truncate(len);
-    out
-}
-
-fn what_is_staged_is_written_without_its_outbox<S: Storage>() {
-    let mut pair = open::<S>();
-    let tx = pair.a.connection.tx_mut();
-    let mut outbox = outbox::<S>(&["one", "two"]);
-    tx.push_empty(at(0)).unwrap();
-    assert!(tx.stage(at(0), &mut outbox));
-    assert!(outbox.is_empty() && outbox.next_written() == 2, "all three fit into a record");
-
-    // It is written as it is, and what comes meanwhile belongs to the next one.
-    outbox.push(&Message::notify(SPACE, b"three")).unwrap();
-    let staged = tx.pending();
-    let taken = tx.transmit_slices(at(0), |pieces| Ok::<_, ()>(pieces.concat().len() - 1));
-    assert_eq!(taken, Ok(staged - 1));
-    assert!(tx.stage(at(0), &mut outbox));
-    assert_eq!((tx.pending(), outbox.next_written()), (1, 2));
-    assert_eq!(written(tx).len(), 1);
-    assert_eq!(tx.pending(), 0);
-
-    // The same bytes come out as without staging.
-    let mut pair = open::<S>();
-    let mut both = [pair.a.connection.tx_mut().clone(), pair.a.connection.tx_mut().clone()];
-    let mut whole = self::outbox::<S>(&["one", "two"]);
-    assert!(both[0].stage(at(0), &mut whole));
-    let staged = written(&mut both[0]);
-    let mut out = [0; 4096];
-    let len = both[1].transmit_with(at(0), Some(&mut self::outbox(&["one", "two"])), &mut out);
-    assert_eq!(out[..len], staged);
-    pair.b.receive(at(0), &staged);
-    assert_eq!(pair.b.notified(), ["one", "two"]);
-    assert!(!both[0].stage(at(0), &mut whole), "there is nothing left");
-}
-
-fn what_is_staged_has_to_be_taken_in_time<S: Storage>() {
-    let mut pair = open::<S>();
-    let tx = pair.a.connection.tx_mut();
-    assert!(tx.stage(at(5), &mut outbox(&["one"])));
-    let end = 5 + config().tx_timeout.as_millis() as u64;
-    assert!(tx.handle_timeout(at(end - 1)));
-    assert!(!tx.handle_timeout(at(end)));
-}
-
-fn before_the_handshake_is_done_no_message_is_staged<S: Storage>() {
-    let mut alice = alice::<S>();
-    let mut outbox = outbox(&["one"]);
-    assert!(!alice.connection.tx_mut().stage(at(0), &mut outbox), "nothing is said yet");
-    alice.run(at(0));
-    let tx = alice.connection.tx_mut();
-    assert!(tx.stage(at(0), &mut outbox), "its first message");
-    assert_eq!(outbox.next_written(), 0);
-    written(tx);
-    assert!(!tx.stage(at(0), &mut outbox));
-    assert_eq!(outbox.next_written(), 0);
 }
